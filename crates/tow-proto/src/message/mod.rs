@@ -1,0 +1,121 @@
+//! The JSON of heads, ends and credits (PROTOCOL 4). Wire types only: what `--json` prints has its
+//! own types in `towline`.
+//!
+//! A link starts with [`Hello`] and [`Welcome`]; then channels follow each other, each a
+//! [`Request`], a [`Reply`], events and data. Unknown fields are ignored everywhere.
+
+mod admin;
+mod hello;
+mod ls;
+mod run;
+mod transfer;
+
+use serde::{Deserialize, Serialize};
+
+pub use admin::{
+    AuditRequest, Invite, Invited, KeyInfo, KeyRm, KeyRmDone, Keys, LinkCounts, Status,
+};
+pub use hello::{Confirm, FirstHead, Hello, Join, JoinReply, Rights, Welcome};
+pub use ls::{Entry, EntryKind, Ls, Mtime};
+pub use run::{
+    Ended, EndedBy, ExitRecord, Lease, Program, Run, RunEvent, RunReply, StreamTotal, Upward,
+};
+pub use transfer::{
+    Failure, Get, GetReply, Have, HaveState, Put, PutReply, Summary, TransferEvent, piece_len,
+};
+
+use crate::content::Hash;
+use crate::json::big;
+use crate::refusal::Refusal;
+
+/// The one version of the protocol there is.
+pub const VERSION: u32 = 1;
+
+/// Number of stdin, upward.
+pub const STDIN: u8 = 0;
+/// Number of stdout, or of file content.
+pub const STDOUT: u8 = 1;
+/// Number of stderr.
+pub const STDERR: u8 = 2;
+
+/// What a channel asks for; its `verb` names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Request {
+    /// Run a program.
+    Run(Box<Run>),
+    /// List a directory or look at a file.
+    Ls(Ls),
+    /// Send me a file or a tree.
+    Get(Get),
+    /// Take a file or a tree.
+    Put(Put),
+    /// Make a way in for a new device.
+    Invite(Invite),
+    /// Who may come in?
+    Keys,
+    /// Let a key come in no more.
+    KeyRm(KeyRm),
+    /// Who did what?
+    Audit(AuditRequest),
+    /// How is the node?
+    Status,
+    /// A verb of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The answer to a request: what it asks for, or why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply<T> {
+    /// Done, or begun.
+    Ok(T),
+    /// Not done, and nothing was changed.
+    Refused(Refusal),
+}
+
+impl<T> Reply<T> {
+    /// As a `Result`.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn into_result(self) -> Result<T, Refusal> {
+        match self {
+            Self::Ok(value) => Ok(value),
+            Self::Refused(refusal) => Err(refusal),
+        }
+    }
+}
+
+impl<T> From<Result<T, Refusal>> for Reply<T> {
+    fn from(result: Result<T, Refusal>) -> Self {
+        match result {
+            Ok(value) => Self::Ok(value),
+            Err(refusal) => Self::Refused(refusal),
+        }
+    }
+}
+
+/// A stream is complete (frame kind `end`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// 0 stdin, 1 stdout or content, 2 stderr.
+    pub stream: u8,
+    /// Length of the whole stream in bytes, from its very start.
+    #[serde(with = "big")]
+    pub total: u64,
+    /// Hash of the whole stream.
+    pub blake3: Hash,
+}
+
+/// How far the sender may send (frame kind `credit`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credit {
+    /// 0 stdin, 1 stdout, 2 stderr.
+    pub stream: u8,
+    /// Absolute offset in bytes; never goes back.
+    #[serde(with = "big")]
+    pub to: u64,
+}
