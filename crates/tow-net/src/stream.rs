@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 /// A connected socket.
 #[derive(Debug)]
 pub enum Stream {
-    /// TCP, with [`USER_TIMEOUT`] and without Nagle's delay.
+    /// TCP, with TCP_USER_TIMEOUT and without Nagle's delay.
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
