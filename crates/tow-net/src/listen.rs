@@ -360,4 +360,4 @@ pub const UNIX_PATH_LEN_MAX: usize = 107;
 
 #[cfg(test)]
 #[path = "listen_tests.rs"]
-mod tests;
+pub(crate) mod tests;
