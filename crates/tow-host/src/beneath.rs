@@ -213,7 +213,8 @@ fn strip_components<'a>(path: &'a [u8], root: &[u8]) -> Option<&'a [u8]> {
 fn skip_slashes(mut path: &[u8]) -> &[u8] {
     loop {
         path = match path {
-            [b'/', rest @ ..] | [b'.', rest @ [b'/', ..]] => rest,
+            [b'/', rest @ ..] => rest,
+            [b'.', b'/', ..] => &path[1..],
             _ => return path,
         };
     }
