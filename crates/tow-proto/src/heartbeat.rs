@@ -64,6 +64,7 @@ pub const PING_AFTER: Duration = Duration::from_secs(15);
 pub const DEAD_AFTER: Duration = Duration::from_secs(35);
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // Any instant will do for a start.
 mod tests {
     use super::*;
 

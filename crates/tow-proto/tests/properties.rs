@@ -1,0 +1,311 @@
+//! What holds for every value and for every byte string, looked for by chance.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use tow_proto::byte_string::escape;
+use tow_proto::content::Hash;
+use tow_proto::frame::{self, Decoder, Frame, Kind, PREFIX_LEN, Trust};
+use tow_proto::json::big::EXACT_MAX;
+use tow_proto::message::{
+    Confirm, Credit, EntryKind, Failure, FirstHead, Get, Have, HaveState, Hello, Invite, Join,
+    KeyRm, Lease, Ls, Mtime, Program, Put, Request, Rights, Run, Summary, TransferEvent, Welcome,
+    piece_len,
+};
+use tow_proto::{ByteString, Code, Refusal, json};
+
+proptest! {
+    #[test]
+    fn frames_survive_any_portions(
+        frames in vec(any_frame(), 0..12),
+        portions in vec(1usize..40, 1..8),
+    ) {
+        let stream = encode(&frames);
+        let mut decoder = Decoder::new(Trust::Proved);
+        let mut read = Vec::new();
+        let mut rest = stream.as_slice();
+        for len in portions.iter().cycle() {
+            let (mut portion, after) = rest.split_at((*len).min(rest.len()));
+            while let Some(frame) = decoder.read(&mut portion)? {
+                read.push(frame);
+            }
+            prop_assert!(portion.is_empty());
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert!(decoder.is_between_frames());
+        prop_assert_eq!(read, frames);
+    }
+
+    #[test]
+    fn a_frame_takes_its_prefix_and_its_payload_and_nothing_else(
+        frames in vec(any_frame(), 1..6),
+        more in vec(any::<u8>(), 0..20),
+    ) {
+        let mut stream = encode(&frames);
+        stream.extend_from_slice(&more);
+        let mut decoder = Decoder::new(Trust::Proved);
+        let mut input = stream.as_slice();
+        for frame in frames {
+            let before = input.len();
+            let taken = PREFIX_LEN + frame.payload.len();
+            prop_assert_eq!(decoder.read(&mut input)?, Some(frame));
+            prop_assert_eq!(before - input.len(), taken);
+        }
+        prop_assert_eq!(input, more);
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic_or_forget_an_error(
+        stream in vec(any::<u8>(), 0..200),
+        trust in prop_oneof![Just(Trust::Proved), Just(Trust::Unproved)],
+    ) {
+        let mut decoder = Decoder::new(trust);
+        let mut input = stream.as_slice();
+        loop {
+            match decoder.read(&mut input) {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    prop_assert!(input.is_empty());
+                    break;
+                }
+                Err(error) => {
+                    prop_assert_eq!(decoder.read(&mut &b"\0\0\0\0\0\0\0\0"[..]), Err(error));
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_json_readers_panic(bytes in vec(any::<u8>(), 0..200)) {
+        let _ = json::from_slice::<Request>(&bytes);
+        let _ = json::from_slice::<FirstHead>(&bytes);
+        let _ = json::from_slice::<TransferEvent>(&bytes);
+    }
+
+    #[test]
+    fn byte_strings_survive_json(bytes in vec(any::<u8>(), 0..40)) {
+        let name = ByteString(bytes);
+        let written = json::to_vec(&name);
+        prop_assert_eq!(written[0] == b'"', std::str::from_utf8(name.as_bytes()).is_ok());
+        prop_assert_eq!(json::from_slice::<ByteString>(&written)?, name);
+    }
+
+    #[test]
+    fn what_is_shown_moves_no_cursor_and_reorders_nothing(name in any_name()) {
+        let shown = escape(name.as_bytes()).into_owned();
+        let acts = |char: char| char.is_control() || matches!(char, '\u{202a}'..='\u{202e}');
+        prop_assert_eq!(shown.chars().find(|char| acts(*char)), None);
+    }
+
+    #[test]
+    fn integers_are_numbers_up_to_2_to_the_53_and_digits_above(to in any_offset()) {
+        let credit = Credit { stream: 0, to };
+        let written = json::to_vec(&credit);
+        let as_digits = written.windows(5).any(|five| five == b"\"to\":" ) && written.ends_with(b"\"}");
+        prop_assert_eq!(as_digits, to > EXACT_MAX);
+        prop_assert_eq!(json::from_slice::<Credit>(&written)?, credit);
+    }
+
+    #[test]
+    fn first_heads_survive_json(head in any_first_head()) {
+        prop_assert_eq!(json::from_slice::<FirstHead>(&json::to_vec(&head))?, head);
+    }
+
+    #[test]
+    fn requests_survive_json(request in any_request()) {
+        prop_assert_eq!(json::from_slice::<Request>(&json::to_vec(&request))?, request);
+    }
+
+    #[test]
+    fn transfer_events_survive_json(event in any_transfer_event()) {
+        prop_assert_eq!(json::from_slice::<TransferEvent>(&json::to_vec(&event))?, event);
+    }
+
+    #[test]
+    fn a_partial_file_of_any_length_has_at_most_1024_pieces(len in any::<u64>()) {
+        let piece = piece_len(len);
+        prop_assert!(piece >= 4 << 20 && piece.is_power_of_two());
+        prop_assert!(len.div_ceil(piece) <= 1024);
+    }
+}
+
+fn encode(frames: &[Frame]) -> Vec<u8> {
+    frames.iter().fold(Vec::new(), |mut out, frame| {
+        frame::encode(frame.kind, &frame.payload, &mut out);
+        out
+    })
+}
+
+fn any_frame() -> impl Strategy<Value = Frame> {
+    use Kind::{Credit, Data, DataErr, End, Head, Ping, Pong};
+    prop_oneof![
+        (prop::sample::select(vec![Head, Data, DataErr, End, Credit]), vec(any::<u8>(), 0..300)),
+        (prop::sample::select(vec![Ping, Pong]), vec(any::<u8>(), 0..=64)),
+    ]
+    .prop_map(|(kind, payload)| Frame::new(kind, payload))
+}
+
+fn any_name() -> impl Strategy<Value = ByteString> {
+    prop_oneof![
+        vec(any::<u8>(), 0..24).prop_map(ByteString),
+        any::<String>().prop_map(ByteString::from),
+        "[\u{1b}\u{9b}\u{202e}\r\n a-z.%/]{0,12}".prop_map(ByteString::from),
+    ]
+}
+
+fn any_offset() -> impl Strategy<Value = u64> {
+    prop_oneof![any::<u64>(), 0..1000u64, EXACT_MAX - 2..EXACT_MAX + 3]
+}
+
+/// A number that JSON readers keep exact.
+fn any_number() -> impl Strategy<Value = u64> {
+    0..=EXACT_MAX
+}
+
+fn any_mtime() -> impl Strategy<Value = Mtime> {
+    (any::<i64>(), any::<u32>()).prop_map(|(secs, nanos)| Mtime(secs, nanos))
+}
+
+fn any_rights() -> impl Strategy<Value = Rights> {
+    any::<[bool; 6]>().prop_map(|[run, read, write, forward, admin, watch]| Rights {
+        run,
+        read,
+        write,
+        forward,
+        admin,
+        watch,
+    })
+}
+
+fn any_refusal() -> impl Strategy<Value = Refusal> {
+    let code = prop::sample::select(Code::ALL.to_vec());
+    (code, option::of(any_name()), option::of(any::<String>()), option::of(any_number()))
+        .prop_map(|(code, path, right, count)| Refusal { path, right, count, ..Refusal::new(code) })
+}
+
+fn any_hello() -> impl Strategy<Value = Hello> {
+    let join = prop_oneof![
+        vec(any::<u8>(), 0..40).prop_map(|pake| Join::Code { pake }),
+        vec(any::<u8>(), 0..40).prop_map(|proof| Join::Ticket { proof }),
+    ];
+    (
+        vec(any::<u32>(), 0..4),
+        vec(any::<String>(), 0..3),
+        any::<String>(),
+        any::<String>(),
+        option::of(join),
+    )
+        .prop_map(|(versions, features, agent, name, join)| Hello {
+            versions,
+            features,
+            agent,
+            name,
+            join,
+        })
+}
+
+fn any_first_head() -> impl Strategy<Value = FirstHead> {
+    let confirm = vec(any::<u8>(), 0..40).prop_map(|confirm| Confirm { confirm });
+    let welcome = (any::<u32>(), any::<String>(), any_rights(), option::of(confirm.clone()))
+        .prop_map(|(version, machine, rights, confirm)| Welcome {
+            version,
+            features: Vec::new(),
+            agent: String::new(),
+            machine,
+            rights,
+            confirm,
+        });
+    prop_oneof![
+        any_hello().prop_map(FirstHead::Hello),
+        confirm.prop_map(FirstHead::Confirm),
+        welcome.prop_map(FirstHead::Welcome),
+        any_refusal().prop_map(FirstHead::Refused),
+    ]
+}
+
+fn any_request() -> impl Strategy<Value = Request> {
+    let kind = prop::sample::select(vec![EntryKind::File, EntryKind::Dir]);
+    prop_oneof![
+        any_run().prop_map(|run| Request::Run(Box::new(run))),
+        (any_name(), any::<bool>()).prop_map(|(path, itself)| Request::Ls(Ls { path, itself })),
+        any_name().prop_map(|path| Request::Get(Get { path })),
+        (any_name(), kind, any_name(), any_name()).prop_map(|(path, kind, name, source)| {
+            Request::Put(Put { path, kind, name, source })
+        }),
+        (any_rights(), option::of(any_name()), option::of(any::<String>()), any_number()).prop_map(
+            |(rights, root, name, valid_secs)| {
+                Request::Invite(Invite { rights, root, name, valid_secs })
+            }
+        ),
+        any::<String>().prop_map(|key| Request::KeyRm(KeyRm { key })),
+        prop::sample::select(vec![Request::Keys, Request::Status, Request::Unknown]),
+    ]
+}
+
+fn any_run() -> impl Strategy<Value = Run> {
+    let program = prop_oneof![
+        vec(any_name(), 0..4).prop_map(Program::Argv),
+        any_name().prop_map(Program::Shell),
+    ];
+    let lease =
+        prop_oneof![Just(Lease::Attached), Just(Lease::Detached), any_number().prop_map(Lease::Ms)];
+    (
+        (any::<String>(), program, option::of(any_name())),
+        vec((any_name(), any_name()), 0..3),
+        (option::of(any_number()), lease, any::<bool>()),
+        (any_offset(), any_offset()),
+    )
+        .prop_map(|((id, program, cwd), env, (timeout_ms, lease, stdin), credit)| Run {
+            id,
+            program,
+            cwd,
+            env,
+            timeout_ms,
+            lease,
+            stdin,
+            stdout_to: credit.0,
+            stderr_to: credit.1,
+        })
+}
+
+fn any_transfer_event() -> impl Strategy<Value = TransferEvent> {
+    prop_oneof![
+        any_have().prop_map(TransferEvent::Have),
+        (any_offset(), any_offset())
+            .prop_map(|(files, bytes)| TransferEvent::Plan { files, bytes }),
+        (any_name(), any::<u32>(), any_mtime())
+            .prop_map(|(path, mode, mtime)| TransferEvent::Dir { path, mode, mtime }),
+        (any_name(), any_name(), any_mtime())
+            .prop_map(|(path, target, mtime)| TransferEvent::Link { path, target, mtime }),
+        (any_name(), any_offset(), any::<u32>(), any_mtime(), any_offset()).prop_map(
+            |(path, size, mode, mtime, from)| TransferEvent::File { path, size, mode, mtime, from }
+        ),
+        (any_name(), any_offset(), any::<u32>())
+            .prop_map(|(path, size, mode)| TransferEvent::Same { path, size, mode }),
+        (any_name(), any_refusal())
+            .prop_map(|(path, why)| TransferEvent::Failed(Failure { path, why })),
+        any::<[u64; 7]>().prop_map(|[files, same, dirs, links, bytes, reused, failed]| {
+            let summary = Summary { files, same, dirs, links, bytes, reused, failed };
+            TransferEvent::Stored(summary)
+        }),
+        prop::sample::select(vec![
+            TransferEvent::HaveEnd,
+            TransferEvent::Break,
+            TransferEvent::Finish,
+            TransferEvent::Unknown,
+        ]),
+    ]
+}
+
+fn any_have() -> impl Strategy<Value = Have> {
+    let state = prop_oneof![
+        (any_offset(), any_mtime()).prop_map(|(size, mtime)| HaveState::Whole { size, mtime }),
+        (any_offset(), vec(any::<[u8; 32]>().prop_map(Hash), 0..4))
+            .prop_map(|(len, pieces)| HaveState::Part { len, pieces }),
+    ];
+    (any_name(), state).prop_map(|(path, state)| Have { path, state })
+}

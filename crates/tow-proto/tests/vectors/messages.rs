@@ -1,0 +1,228 @@
+//! The messages that `vectors/heads.json` names, as values.
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tow_proto::classic::FileHeader;
+use tow_proto::content::Tally;
+use tow_proto::message::{
+    AuditRequest, Confirm, Credit, End, Ended, EndedBy, Entry, EntryKind, ExitRecord, Failure,
+    FirstHead, Get, GetReply, Have, HaveState, Hello, Invite, Join, JoinReply, KeyRm, Lease, Ls,
+    Mtime, Program, Put, PutReply, Reply, Request, Rights, Run, RunEvent, RunReply, StreamTotal,
+    Summary, TransferEvent, Upward, Welcome,
+};
+use tow_proto::{Blame, ByteString, Code, Refusal, json};
+
+/// A value, how it is written, and whether a text is read as it.
+pub(crate) struct Message {
+    pub(crate) name: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) written: String,
+    pub(crate) is_read_from: Box<dyn Fn(&str) -> bool>,
+}
+
+/// All of them.
+pub(crate) fn messages() -> Vec<Message> {
+    [first_heads(), requests(), of_run(), of_transfers(), parts()].into_iter().flatten().collect()
+}
+
+/// Whether `text` is read as a message of the type called `kind`.
+pub(crate) fn is_understood(kind: &str, text: &str) -> bool {
+    fn is<T: DeserializeOwned>(text: &str) -> bool {
+        json::from_slice::<T>(text.as_bytes()).is_ok()
+    }
+    match kind {
+        "Request" => is::<Request>(text),
+        "FirstHead" => is::<FirstHead>(text),
+        "Credit" => is::<Credit>(text),
+        "End" => is::<End>(text),
+        "ByteString" => is::<ByteString>(text),
+        other => panic!("no message is called {other}"),
+    }
+}
+
+fn message<T>(kind: &'static str, name: &'static str, value: T) -> Message
+where
+    T: Serialize + DeserializeOwned + PartialEq + Debug + 'static,
+{
+    let written = String::from_utf8(json::to_vec(&value)).expect("JSON is text");
+    let is_read_from =
+        move |text: &str| json::from_slice::<T>(text.as_bytes()).is_ok_and(|read| read == value);
+    Message { name, kind, written, is_read_from: Box::new(is_read_from) }
+}
+
+fn first_heads() -> Vec<Message> {
+    let head = |name, head: FirstHead| message("FirstHead", name, head);
+    let hello = Hello::new("tow 0.1.0", "laptop");
+    let by = |join| FirstHead::Hello(Hello { join: Some(join), ..hello.clone() });
+    let welcome = Welcome {
+        version: 1,
+        features: Vec::new(),
+        agent: "tow 0.1.0".into(),
+        machine: "box".into(),
+        rights: Rights { run: true, read: true, ..Rights::default() },
+        confirm: None,
+    };
+    let later =
+        Refusal { blame: Blame::Link, retry: true, ..Code::Other(999).into() }.with_count(3);
+    vec![
+        head("hello", FirstHead::Hello(hello.clone())),
+        head("hello-code", by(Join::Code { pake: pake() })),
+        head("hello-ticket", by(Join::Ticket { proof: bytes_32() })),
+        head("join", FirstHead::Join(JoinReply { pake: pake() })),
+        head("confirm", FirstHead::Confirm(Confirm { confirm: bytes_32() })),
+        head("welcome", FirstHead::Welcome(welcome)),
+        head("refused", FirstHead::Refused(Code::UnknownKey.into())),
+        head("refused-later", FirstHead::Refused(later)),
+    ]
+}
+
+fn requests() -> Vec<Message> {
+    let request = |name, request: Request| message("Request", name, request);
+    let put = Put {
+        path: "".into(),
+        kind: EntryKind::Dir,
+        name: "src".into(),
+        source: "laptop:/home/me/src".into(),
+    };
+    let invite = Invite {
+        rights: Rights { read: true, ..Rights::default() },
+        root: Some("/srv".into()),
+        name: Some("phone".into()),
+        valid_secs: 600,
+    };
+    vec![
+        request("run", Request::Run(Box::new(run_argv()))),
+        request("run-shell", Request::Run(Box::new(run_shell()))),
+        request("ls", Request::Ls(Ls { path: "src".into(), itself: false })),
+        request("get", Request::Get(Get { path: ByteString(b"\xffa".to_vec()) })),
+        request("put", Request::Put(put)),
+        request("invite", Request::Invite(invite)),
+        request("keys", Request::Keys),
+        request("key-rm", Request::KeyRm(KeyRm { key: "phone".into() })),
+        request("audit", Request::Audit(AuditRequest { follow: true })),
+        request("status", Request::Status),
+        request("verb-later", Request::Unknown),
+    ]
+}
+
+fn run_argv() -> Run {
+    Run {
+        id: "a1".into(),
+        program: Program::Argv(vec!["ls".into(), "-l".into(), ByteString(vec![0xff])]),
+        cwd: Some("/tmp".into()),
+        env: vec![("LANG".into(), "C".into()), ("X".into(), ByteString(vec![0x80]))],
+        timeout_ms: Some(5_000),
+        lease: Lease::Ms(60_000),
+        stdin: false,
+        stdout_to: 65_536,
+        stderr_to: 65_536,
+    }
+}
+
+fn run_shell() -> Run {
+    Run {
+        id: "a2".into(),
+        program: Program::Shell("ls | wc".into()),
+        cwd: None,
+        env: Vec::new(),
+        timeout_ms: None,
+        lease: Lease::Attached,
+        stdin: true,
+        stdout_to: 0,
+        stderr_to: 0,
+    }
+}
+
+fn of_run() -> Vec<Message> {
+    let reply = |name, reply: Reply<RunReply>| message("Reply<RunReply>", name, reply);
+    let event = |name, event: RunEvent| message("RunEvent", name, event);
+    let upward = |name, event: Upward| message("Upward", name, event);
+    let empty = StreamTotal { bytes: 0, blake3: Tally::default().hash() };
+    let exit = ExitRecord {
+        ended: Ended::Code(3),
+        by: EndedBy::Itself,
+        lingering: Vec::new(),
+        stdout: empty,
+        stderr: empty,
+    };
+    let killed = ExitRecord {
+        ended: Ended::Signal { name: "KILL".into(), number: 9, core: false },
+        by: EndedBy::Timeout,
+        lingering: vec![42],
+        ..exit
+    };
+    vec![
+        reply("run-ok", Reply::Ok(RunReply { session: "s7".into(), stdin_to: (1 << 53) + 1 })),
+        reply("run-refused", Reply::Refused(Refusal::about(Code::ProgramNotFound, "nope"))),
+        event("exit", RunEvent::Exit(Box::new(exit))),
+        event("exit-signal", RunEvent::Exit(Box::new(killed))),
+        event("stdin-closed", RunEvent::StdinClosed),
+        upward("signal", Upward::Signal { name: "INT".into() }),
+        upward("stop", Upward::Stop { stream: 1 }),
+    ]
+}
+
+fn of_transfers() -> Vec<Message> {
+    use TransferEvent as Event;
+    let event = |name, event: Event| message("TransferEvent", name, event);
+    let get_ok =
+        GetReply { kind: EntryKind::File, name: "a.txt".into(), source: "box:/srv/a.txt".into() };
+    let whole = HaveState::Whole { size: 5, mtime: MTIME };
+    let part = HaveState::Part { len: 0, pieces: vec![Tally::default().hash()] };
+    let why = Code::PermissionDenied.into();
+    let summary = Summary { files: 1, same: 2, dirs: 3, links: 4, bytes: 5, reused: 6, failed: 7 };
+    let file = Event::File { path: "f".into(), size: 9, mode: 0o644, mtime: MTIME, from: 4 };
+    let dir = Event::Dir { path: "".into(), mode: 0o755, mtime: Mtime(-1, 999_999_999) };
+    vec![
+        message("Reply<GetReply>", "get-ok", Reply::Ok(get_ok)),
+        message("Reply<PutReply>", "put-ok", Reply::Ok(PutReply { path: "/home/me/src".into() })),
+        event("have-whole", Event::Have(Have { path: "a".into(), state: whole })),
+        event("have-part", Event::Have(Have { path: "a".into(), state: part })),
+        event("have-end", Event::HaveEnd),
+        event("plan", Event::Plan { files: 2, bytes: 1 << 53 }),
+        event("dir", dir),
+        event("link", Event::Link { path: "l".into(), target: "../x".into(), mtime: MTIME }),
+        event("file", file),
+        event("same", Event::Same { path: "f".into(), size: 9, mode: 0o644 }),
+        event("break", Event::Break),
+        event("failed", Event::Failed(Failure { path: "f".into(), why })),
+        event("finish", Event::Finish),
+        event("stored", Event::Stored(summary)),
+    ]
+}
+
+fn parts() -> Vec<Message> {
+    let entry = Entry {
+        name: "l".into(),
+        kind: EntryKind::Link,
+        size: 2,
+        mode: 0o777,
+        mtime: MTIME,
+        uid: 1_000,
+        gid: 1_000,
+        target: Some("\u{1b}[2J".into()),
+    };
+    let header = FileHeader { file_name: "a.txt".into(), file_size: 3 };
+    vec![
+        message("Vec<Entry>", "entries", vec![entry]),
+        message("End", "end", End { stream: 1, total: 0, blake3: Tally::default().hash() }),
+        message("Credit", "credit", Credit { stream: 0, to: u64::MAX }),
+        message("ByteString", "name-text", ByteString::from("a/\u{e4}\n\u{202e}")),
+        message("ByteString", "name-bytes", ByteString(b"a\x80".to_vec())),
+        message("FileHeader", "classic-file", header),
+    ]
+}
+
+fn pake() -> Vec<u8> {
+    let mut message = vec![0x41];
+    message.extend(0..32);
+    message
+}
+
+fn bytes_32() -> Vec<u8> {
+    (0..32).collect()
+}
+
+const MTIME: Mtime = Mtime(1_700_000_000, 5);
