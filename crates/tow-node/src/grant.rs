@@ -1,0 +1,296 @@
+//! What a peer may do, as values: a handler asks its grant for a permit, and can do nothing without.
+//!
+//! A [`Permit`] can only be had from a [`Grant`], and a grant only from a key's record or, for the
+//! owner, from the kernel's word on the Unix socket. So a handler that forgets to ask does not compile.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tow_host::beneath::Root;
+use tow_proto::message::Rights;
+use tow_proto::{Code, Refusal};
+
+use crate::identity::KeyId;
+use crate::keys::Record;
+
+/// Who a peer is here, and what it may do.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    key: Option<KeyId>,
+    name: String,
+    rights: Rights,
+    root: Root,
+    start: PathBuf,
+    expires: Option<SystemTime>,
+}
+
+/// Leave to do what `K` stands for, at the time it was asked for.
+#[derive(Clone, Debug)]
+pub struct Permit<K> {
+    root: Root,
+    start: PathBuf,
+    rights: Rights,
+    expires: Option<SystemTime>,
+    _kind: PhantomData<K>,
+}
+
+/// List and read files.
+#[derive(Clone, Copy, Debug)]
+pub enum Read {}
+/// Write, rename and delete files.
+#[derive(Clone, Copy, Debug)]
+pub enum Write {}
+/// Run programs.
+#[derive(Clone, Copy, Debug)]
+pub enum Run {}
+/// Manage keys, and everybody's sessions.
+#[derive(Clone, Copy, Debug)]
+pub enum Admin {}
+
+/// One right, by its name on the command line and in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Right {
+    /// Run programs and open terminals.
+    Run,
+    /// List and read files.
+    Read,
+    /// Write, rename and delete files.
+    Write,
+    /// Forward connections.
+    Forward,
+    /// Manage keys, and everybody's sessions.
+    Admin,
+    /// Watch sessions.
+    Watch,
+}
+
+/// A word that names no right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("no such right; there are run, read, write, forward, admin and watch")]
+pub struct UnknownRight;
+
+impl Grant {
+    /// The grant of a key.
+    ///
+    /// # Errors
+    /// It has expired, or its root or start directory can't be opened.
+    pub fn of(record: &Record, now: SystemTime) -> Result<Self, Refusal> {
+        check_expiry(record.expires, now)?;
+        Ok(Self {
+            key: Some(record.key.id()),
+            name: record.name.clone(),
+            rights: record.rights,
+            root: Root::open(&record.root, &record.start)?,
+            start: record.start.clone(),
+            expires: record.expires,
+        })
+    }
+
+    /// Everything, starting in `home`: for a peer of whom the kernel says that it is the user who
+    /// runs the node, or root.
+    ///
+    /// # Errors
+    /// `home` can't be opened.
+    pub fn owner(home: &Path) -> Result<Self, Refusal> {
+        Ok(Self {
+            key: None,
+            name: OWNER.to_owned(),
+            rights: Right::all(),
+            root: Root::open(Path::new("/"), home)?,
+            start: home.to_owned(),
+            expires: None,
+        })
+    }
+
+    /// The key that it belongs to; `None` for the owner on the Unix socket.
+    pub fn key(&self) -> Option<KeyId> {
+        self.key
+    }
+
+    /// What the device is called here.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it allows: to be told to the peer, not to be decided upon.
+    pub fn rights(&self) -> Rights {
+        self.rights
+    }
+
+    /// When it ends.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires
+    }
+
+    /// Whether it is still good at `now`.
+    ///
+    /// # Errors
+    /// `ExpiredKey`.
+    pub fn check(&self, now: SystemTime) -> Result<(), Refusal> {
+        check_expiry(self.expires, now)
+    }
+
+    /// Leave to list and read files.
+    ///
+    /// # Errors
+    /// `NoRight`, `ExpiredKey`.
+    pub fn read(&self, now: SystemTime) -> Result<Permit<Read>, Refusal> {
+        self.permit(Right::Read, now)
+    }
+
+    /// Leave to write, rename and delete files.
+    ///
+    /// # Errors
+    /// `NoRight`, `ExpiredKey`.
+    pub fn write(&self, now: SystemTime) -> Result<Permit<Write>, Refusal> {
+        self.permit(Right::Write, now)
+    }
+
+    /// Leave to run programs, as the user who runs the node.
+    ///
+    /// # Errors
+    /// `NoRight`, `ExpiredKey`.
+    pub fn run(&self, now: SystemTime) -> Result<Permit<Run>, Refusal> {
+        self.permit(Right::Run, now)
+    }
+
+    /// Leave to manage keys and everybody's sessions.
+    ///
+    /// # Errors
+    /// `NoRight`, `ExpiredKey`.
+    pub fn admin(&self, now: SystemTime) -> Result<Permit<Admin>, Refusal> {
+        self.permit(Right::Admin, now)
+    }
+
+    fn permit<K>(&self, right: Right, now: SystemTime) -> Result<Permit<K>, Refusal> {
+        self.check(now)?;
+        if !right.is_in(self.rights) {
+            return Err(Refusal { right: Some(right.to_string()), ..Code::NoRight.into() });
+        }
+        Ok(Permit {
+            root: self.root.clone(),
+            start: self.start.clone(),
+            rights: self.rights,
+            expires: self.expires,
+            _kind: PhantomData,
+        })
+    }
+}
+
+impl Permit<Read> {
+    /// The directory that everything is opened beneath.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+}
+
+impl Permit<Write> {
+    /// The directory that everything is opened beneath.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+}
+
+impl Permit<Run> {
+    /// Where a program starts when nothing else is said.
+    pub fn start(&self) -> &Path {
+        &self.start
+    }
+}
+
+impl Permit<Admin> {
+    /// Nobody can give away more than they have. `root` is a resolved path.
+    ///
+    /// # Errors
+    /// `NoRight` with the first right that is missing, or `OutsideRoot`.
+    pub fn check_gift(&self, rights: Rights, root: &Path) -> Result<(), Refusal> {
+        let missing = Right::ALL.into_iter().find(|right| right.is_in(rights) && !right.is_in(self.rights));
+        if let Some(right) = missing {
+            return Err(Refusal { right: Some(right.to_string()), ..Code::NoRight.into() });
+        }
+        if !root.starts_with(self.root.path()) {
+            return Err(Refusal::about(Code::OutsideRoot, root.as_os_str().as_bytes()));
+        }
+        Ok(())
+    }
+
+    /// When what is given away has to end at the latest.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires
+    }
+}
+
+impl Right {
+    /// Every right, in the order in which they are shown.
+    pub const ALL: [Self; 6] =
+        [Self::Run, Self::Read, Self::Write, Self::Forward, Self::Admin, Self::Watch];
+
+    /// All of them together.
+    pub fn all() -> Rights {
+        Self::together(Self::ALL)
+    }
+
+    /// Several together.
+    pub fn together(several: impl IntoIterator<Item = Self>) -> Rights {
+        let mut rights = Rights::default();
+        for right in several {
+            *right.field(&mut rights) = true;
+        }
+        rights
+    }
+
+    /// Those of `rights`, in the order in which they are shown.
+    pub fn list(rights: Rights) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|right| right.is_in(rights)).collect()
+    }
+
+    /// Whether `rights` has it.
+    pub fn is_in(self, mut rights: Rights) -> bool {
+        *self.field(&mut rights)
+    }
+
+    fn field(self, rights: &mut Rights) -> &mut bool {
+        match self {
+            Self::Run => &mut rights.run,
+            Self::Read => &mut rights.read,
+            Self::Write => &mut rights.write,
+            Self::Forward => &mut rights.forward,
+            Self::Admin => &mut rights.admin,
+            Self::Watch => &mut rights.watch,
+        }
+    }
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Run => "run",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Forward => "forward",
+            Self::Admin => "admin",
+            Self::Watch => "watch",
+        })
+    }
+}
+
+impl FromStr for Right {
+    type Err = UnknownRight;
+
+    fn from_str(word: &str) -> Result<Self, UnknownRight> {
+        Self::ALL.into_iter().find(|right| right.to_string() == word).ok_or(UnknownRight)
+    }
+}
+
+fn check_expiry(expires: Option<SystemTime>, now: SystemTime) -> Result<(), Refusal> {
+    if expires.is_some_and(|expires| now >= expires) { Err(Code::ExpiredKey.into()) } else { Ok(()) }
+}
+
+const OWNER: &str = "owner";

@@ -1,0 +1,475 @@
+//! Who may come in: one TOML file per key, so that a mistake in one can't open or close the door for
+//! another.
+//!
+//! A file that is not understood to the last field gives nothing: its key stays outside until it is
+//! mended. The node is the only writer; it reads the directory once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tow_proto::byte_string::{ByteString, escape};
+use tow_proto::message::Rights;
+use tow_proto::{Code, Refusal};
+
+use crate::clock;
+use crate::grant::{Grant, Right};
+use crate::identity::{KeyId, PublicKey};
+use crate::state::{self, StateError};
+
+/// A key and what it may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The key.
+    pub key: PublicKey,
+    /// What the device is called here; unique.
+    pub name: String,
+    /// What it may do.
+    pub rights: Rights,
+    /// The directory that its files are confined to; absolute and resolved.
+    pub root: PathBuf,
+    /// The directory that its relative paths start from.
+    pub start: PathBuf,
+    /// When it joined.
+    pub created: SystemTime,
+    /// When the grant ends.
+    pub expires: Option<SystemTime>,
+}
+
+/// What is left of a key that was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The key's fingerprint.
+    pub id: KeyId,
+    /// The name that it had.
+    pub name: String,
+    /// When it was removed.
+    pub removed: SystemTime,
+}
+
+/// A file that could not be used.
+#[derive(Debug)]
+pub struct BrokenFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: BrokenReason,
+}
+
+/// Why a key's file could not be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BrokenReason {
+    /// It can't be read, or others can.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// It is not text.
+    #[error("not UTF-8 text")]
+    NotText,
+    /// A field is missing, unknown or of the wrong form.
+    #[error("line {line}: {message}")]
+    Malformed {
+        /// The line, from 1.
+        line: usize,
+        /// What was expected.
+        message: Box<str>,
+    },
+    /// Its name is not the fingerprint of the key in it.
+    #[error("the file's name is not the fingerprint of its key")]
+    WrongName,
+    /// A path that depends on the working directory.
+    #[error("root and start must be absolute paths")]
+    RelativePath,
+}
+
+/// What is known about a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// It has a grant, which may have expired.
+    Known(Record),
+    /// It was removed.
+    Removed(Tombstone),
+    /// Its file can't be used.
+    Broken,
+    /// Nothing.
+    Unknown,
+}
+
+/// All keys of a node.
+#[derive(Debug)]
+pub struct Keys {
+    dir: PathBuf,
+    entries: BTreeMap<KeyId, Entry>,
+    strays: Vec<BrokenFile>,
+}
+
+/// Why keys can't be loaded or changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum KeysError {
+    /// The directory or a file in it can't be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// There is no room for another key.
+    #[error("there are {max} keys already")]
+    TooMany {
+        /// How many there may be.
+        max: usize,
+    },
+    /// No key has this name or fingerprint.
+    #[error("no key has this name, nor a fingerprint that starts so")]
+    NotFound,
+    /// Several keys have fingerprints that start so.
+    #[error("{count} keys have fingerprints that start so")]
+    Ambiguous {
+        /// How many.
+        count: usize,
+    },
+}
+
+#[derive(Debug)]
+enum Entry {
+    Known(Record),
+    Removed(Tombstone),
+    Broken(BrokenFile),
+}
+
+impl Keys {
+    /// Reads every key in `dir`, which is made and checked. Files that can't be used are logged and
+    /// kept for [`Self::broken`].
+    ///
+    /// # Errors
+    /// The directory itself can't be used.
+    pub fn load(dir: &Path) -> Result<Self, KeysError> {
+        let mut keys = Self { dir: dir.to_owned(), entries: BTreeMap::new(), strays: Vec::new() };
+        state::ensure_private_dir(dir)?;
+        state::ensure_private_dir(&keys.removed_dir())?;
+        for path in toml_files(dir)? {
+            keys.load_record(path);
+        }
+        // After the records: should a crash have left both, the key stays outside.
+        for path in toml_files(&keys.removed_dir())? {
+            keys.load_tombstone(path);
+        }
+        keys.forget_oldest_tombstones();
+        Ok(keys)
+    }
+
+    /// What is known about `key`.
+    pub fn find(&self, key: &PublicKey) -> Lookup {
+        match self.entries.get(&key.id()) {
+            Some(Entry::Known(record)) => Lookup::Known(record.clone()),
+            Some(Entry::Removed(tombstone)) => Lookup::Removed(tombstone.clone()),
+            Some(Entry::Broken(_)) => Lookup::Broken,
+            None => Lookup::Unknown,
+        }
+    }
+
+    /// Lets a key come in, and gives its record as it was stored: with a name that can be shown and
+    /// that no other key has. A key that is here already gets the new grant in place of the old one.
+    ///
+    /// # Errors
+    /// There are too many, or it can't be stored; nothing is changed then.
+    pub fn add(&mut self, mut record: Record) -> Result<Record, KeysError> {
+        let id = record.key.id();
+        let known = self.entries.values().filter(|entry| matches!(entry, Entry::Known(_))).count();
+        if known >= KEYS_MAX && !matches!(self.entries.get(&id), Some(Entry::Known(_))) {
+            return Err(KeysError::TooMany { max: KEYS_MAX });
+        }
+        let name = sanitise_name(&record.name);
+        record.name = unique_name(&name, |name| self.list().any(|other| other.name == name && other.key != record.key));
+        state::write_private(&self.record_path(&id), RecordFile::from(&record).to_toml().as_bytes())?;
+        remove_if_there(&self.tombstone_path(&id))?;
+        self.entries.insert(id, Entry::Known(record.clone()));
+        Ok(record)
+    }
+
+    /// Lets a key come in no more: the one of this name, else the one whose fingerprint starts so
+    /// (four characters at least). Gives what is left of it.
+    ///
+    /// # Errors
+    /// No such key, or several; or it can't be removed, and may come in still.
+    pub fn remove(&mut self, query: &str, now: SystemTime) -> Result<Tombstone, KeysError> {
+        let id = self.resolve(query)?;
+        let name = match self.entries.get(&id) {
+            Some(Entry::Known(record)) => record.name.clone(),
+            _ => String::new(),
+        };
+        let tombstone = Tombstone { id, name, removed: clock::from_unix_secs(clock::unix_secs(now)) };
+        let file = toml::to_string(&TombstoneFile::from(&tombstone)).expect("a name and a time are TOML");
+        // First the tombstone: it counts more than the record, should we be cut off in between.
+        state::write_private(&self.tombstone_path(&id), file.as_bytes())?;
+        self.entries.insert(id, Entry::Removed(tombstone.clone()));
+        remove_if_there(&self.record_path(&id))?;
+        self.forget_oldest_tombstones();
+        Ok(tombstone)
+    }
+
+    /// The keys that may come in, by fingerprint.
+    pub fn list(&self) -> impl Iterator<Item = &Record> {
+        self.entries.values().filter_map(|entry| match entry {
+            Entry::Known(record) => Some(record),
+            _ => None,
+        })
+    }
+
+    /// Files that could not be used.
+    pub fn broken(&self) -> impl Iterator<Item = &BrokenFile> {
+        let entries = self.entries.values().filter_map(|entry| match entry {
+            Entry::Broken(file) => Some(file),
+            _ => None,
+        });
+        entries.chain(&self.strays)
+    }
+
+    /// True where no key may come in.
+    pub fn is_empty(&self) -> bool {
+        self.list().next().is_none()
+    }
+
+    fn resolve(&self, query: &str) -> Result<KeyId, KeysError> {
+        if let Some(record) = self.list().find(|record| record.name == query) {
+            return Ok(record.key.id());
+        }
+        let is_prefix = query.chars().filter(|char| *char != '-').count() >= PREFIX_LEN_MIN;
+        let mut found = self.entries.iter().filter(|(id, entry)| {
+            is_prefix && !matches!(entry, Entry::Removed(_)) && id.starts_with(query)
+        });
+        let (id, _) = found.next().ok_or(KeysError::NotFound)?;
+        match found.count() {
+            0 => Ok(*id),
+            more => Err(KeysError::Ambiguous { count: more + 1 }),
+        }
+    }
+
+    fn load_record(&mut self, path: PathBuf) {
+        let id = id_of(&path);
+        match read_record(&path, id) {
+            Ok(record) => {
+                self.entries.insert(record.key.id(), Entry::Known(record));
+            }
+            Err(reason) => {
+                tracing::warn!(path = %path.display(), %reason, "a key's file can't be used, so it stays outside");
+                let broken = BrokenFile { path, reason };
+                match id {
+                    Some(id) => drop(self.entries.insert(id, Entry::Broken(broken))),
+                    None => self.strays.push(broken),
+                }
+            }
+        }
+    }
+
+    fn load_tombstone(&mut self, path: PathBuf) {
+        let Some(id) = id_of(&path) else { return };
+        let read = state::read_private(&path, FILE_LEN_MAX).ok();
+        let file = read.and_then(|bytes| toml::from_slice::<TombstoneFile>(&bytes).ok());
+        // Even one that can't be read says that the key was removed.
+        let TombstoneFile { name, removed } = file
+            .unwrap_or_else(|| TombstoneFile { name: String::new(), removed: SystemTime::UNIX_EPOCH });
+        self.entries.insert(id, Entry::Removed(Tombstone { id, name, removed }));
+    }
+
+    fn forget_oldest_tombstones(&mut self) {
+        let mut removed: Vec<_> = self.entries.values().filter_map(|entry| match entry {
+            Entry::Removed(tombstone) => Some((tombstone.removed, tombstone.id)),
+            _ => None,
+        }).collect();
+        removed.sort_unstable();
+        let too_many = removed.len().saturating_sub(TOMBSTONES_MAX);
+        for (_, id) in removed.into_iter().take(too_many) {
+            // The record goes first: without its tombstone it would let the key in again.
+            let gone = remove_if_there(&self.record_path(&id))
+                .and_then(|()| remove_if_there(&self.tombstone_path(&id)));
+            match gone {
+                Ok(()) => drop(self.entries.remove(&id)),
+                Err(error) => tracing::warn!(%error, "an old removed key can't be forgotten"),
+            }
+        }
+    }
+
+    fn removed_dir(&self) -> PathBuf {
+        self.dir.join("removed")
+    }
+
+    fn record_path(&self, id: &KeyId) -> PathBuf {
+        self.dir.join(format!("{id}.toml"))
+    }
+
+    fn tombstone_path(&self, id: &KeyId) -> PathBuf {
+        self.removed_dir().join(format!("{id}.toml"))
+    }
+}
+
+impl Lookup {
+    /// What the key may do at `now`.
+    ///
+    /// # Errors
+    /// Why it may not come in.
+    pub fn into_grant(self, now: SystemTime) -> Result<Grant, Refusal> {
+        match self {
+            Self::Known(record) => Grant::of(&record, now),
+            Self::Removed(_) => Err(Code::RemovedKey.into()),
+            // Our own files are at fault, and our own log says which.
+            Self::Broken => Err(Code::Internal.into()),
+            Self::Unknown => Err(Code::UnknownKey.into()),
+        }
+    }
+}
+
+/// A name that can be shown and typed: printable, no white space at its ends, at most
+/// [`NAME_LEN_MAX`] bytes; `device` where nothing is left.
+pub fn sanitise_name(name: &str) -> String {
+    let printable: String = name
+        .chars()
+        .filter(|char| matches!(escape(char.encode_utf8(&mut [0; 4]).as_bytes()), std::borrow::Cow::Borrowed(_)))
+        .collect();
+    let name = cut(printable.trim(), NAME_LEN_MAX).trim_end();
+    if name.is_empty() { NAMELESS.to_owned() } else { name.to_owned() }
+}
+
+/// `name`, or with `-2`, `-3`, … where it is taken.
+pub(crate) fn unique_name(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let suffixed = (2u64..).map(|number| {
+        let suffix = format!("-{number}");
+        format!("{}{suffix}", cut(name, NAME_LEN_MAX - suffix.len()))
+    });
+    let mut names = std::iter::once(name.to_owned()).chain(suffixed);
+    names.find(|name| !is_taken(name)).unwrap_or_default()
+}
+
+/// The start of `text`, at most `len_max` bytes, without half a character.
+fn cut(text: &str, len_max: usize) -> &str {
+    let len = (0..=len_max.min(text.len())).rev().find(|len| text.is_char_boundary(*len));
+    &text[..len.unwrap_or(0)]
+}
+
+fn read_record(path: &Path, id: Option<KeyId>) -> Result<Record, BrokenReason> {
+    let bytes = state::read_private(path, FILE_LEN_MAX)?;
+    let text = String::from_utf8(bytes).map_err(|_| BrokenReason::NotText)?;
+    let file: RecordFile = toml::from_str(&text).map_err(|error| BrokenReason::Malformed {
+        line: line_of(&text, error.span()),
+        message: error.message().into(),
+    })?;
+    if id != Some(file.key.id()) {
+        return Err(BrokenReason::WrongName);
+    }
+    let record = Record::from(file);
+    if record.root.is_relative() || record.start.is_relative() {
+        return Err(BrokenReason::RelativePath);
+    }
+    Ok(record)
+}
+
+/// The line on which a mistake starts, from 1.
+pub(crate) fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
+    let start = span.map_or(0, |span| span.start).min(text.len());
+    1 + text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count()
+}
+
+fn id_of(path: &Path) -> Option<KeyId> {
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// Files that end in `.toml`, without those that a crash left over.
+fn toml_files(dir: &Path) -> Result<Vec<PathBuf>, StateError> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir).map_err(StateError::io(dir))? {
+        let path = entry.map_err(StateError::io(dir))?.path();
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !is_hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
+
+fn remove_if_there(path: &Path) -> Result<(), StateError> {
+    match state::remove_private(path) {
+        Err(error) if error.is_not_found() => Ok(()),
+        removed => removed,
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordFile {
+    key: PublicKey,
+    name: String,
+    rights: Vec<Right>,
+    #[serde(with = "clock::rfc3339")]
+    created: SystemTime,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "clock::rfc3339::option")]
+    expires: Option<SystemTime>,
+    root: ByteString,
+    start: ByteString,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TombstoneFile {
+    name: String,
+    #[serde(with = "clock::rfc3339")]
+    removed: SystemTime,
+}
+
+impl RecordFile {
+    fn to_toml(&self) -> String {
+        toml::to_string(self).expect("texts, lists of words and tables of texts are TOML")
+    }
+}
+
+impl From<&Record> for RecordFile {
+    fn from(record: &Record) -> Self {
+        Self {
+            key: record.key,
+            name: record.name.clone(),
+            rights: Right::list(record.rights),
+            created: record.created,
+            expires: record.expires,
+            root: path_bytes(&record.root),
+            start: path_bytes(&record.start),
+        }
+    }
+}
+
+impl From<RecordFile> for Record {
+    fn from(file: RecordFile) -> Self {
+        Self {
+            key: file.key,
+            name: sanitise_name(&file.name),
+            rights: Right::together(file.rights),
+            root: bytes_path(file.root),
+            start: bytes_path(file.start),
+            created: file.created,
+            expires: file.expires,
+        }
+    }
+}
+
+impl From<&Tombstone> for TombstoneFile {
+    fn from(tombstone: &Tombstone) -> Self {
+        Self { name: tombstone.name.clone(), removed: tombstone.removed }
+    }
+}
+
+fn path_bytes(path: &Path) -> ByteString {
+    use std::os::unix::ffi::OsStrExt as _;
+    path.as_os_str().as_bytes().into()
+}
+
+fn bytes_path(bytes: ByteString) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt as _;
+    std::ffi::OsString::from_vec(bytes.0).into()
+}
+
+/// Longest name of a device or a machine, in bytes.
+pub const NAME_LEN_MAX: usize = 64;
+/// Most keys that may come in.
+pub const KEYS_MAX: usize = 10_000;
+/// Most removed keys that are remembered.
+pub const TOMBSTONES_MAX: usize = 1_000;
+const FILE_LEN_MAX: u64 = 64 << 10;
+const PREFIX_LEN_MIN: usize = 4;
+const NAMELESS: &str = "device";
