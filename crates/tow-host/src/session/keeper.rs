@@ -1,0 +1,392 @@
+//! The one task that owns a session's pipes and its leader. It waits in [`Keeper::next_event`],
+//! which decides nothing, and decides in [`Keeper::apply`], which never waits.
+//!
+//! The end has three facts, each of which comes when it comes: the leader has exited, stdout has
+//! ended, stderr has ended. A child that holds an output after the leader's exit is waited for only
+//! as long as it goes on writing, and not long.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::WaitIdStatus;
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tow_proto::content::Tally;
+use tow_proto::message::{Ended, EndedBy, ExitRecord, Lease, StreamTotal};
+
+use super::reap::Leader;
+use super::spawn::Spawned;
+use super::spec::Spec;
+use super::state::{Look, Order, Shared, Visits};
+use super::tree::Tree;
+use super::{Limits, SessionId, signals};
+
+/// A session's owner.
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    limits: Limits,
+    lease: Lease,
+    times_out_at: Option<Instant>,
+    leader: Leader,
+    stdin: Option<pipe::Sender>,
+    /// On its way into stdin; was in the queue before.
+    outgoing: VecDeque<u8>,
+    outputs: [OutputPipe; 2],
+    buffer: Vec<u8>,
+    exit: Option<Exit>,
+    /// Ends the tree, after an order to do so.
+    ending: Option<JoinHandle<()>>,
+}
+
+/// One output, and what came out of it.
+struct OutputPipe {
+    receiver: Option<pipe::Receiver>,
+    tally: Box<Tally>,
+    /// When bytes came last.
+    heard_at: Instant,
+    /// Given up although a process still holds it.
+    is_held: bool,
+}
+
+/// The leader's exit.
+struct Exit {
+    ended: Ended,
+    by: EndedBy,
+    at: Instant,
+    /// Offsets of the outputs that had been written by then: they are read in any case.
+    written: [u64; 2],
+}
+
+/// What the keeper waits for.
+enum Event {
+    OutputReady(usize),
+    StdinReady,
+    StdinBroken,
+    LeaderExited,
+    DeadlinePassed,
+    Asked,
+}
+
+impl Keeper {
+    /// Takes charge of a program that was just started; within a runtime.
+    ///
+    /// # Errors
+    /// The pipes can't be watched.
+    pub(super) fn new(
+        id: SessionId,
+        spawned: Spawned,
+        spec: &Spec,
+        limits: &Limits,
+    ) -> io::Result<(Self, Arc<Shared>)> {
+        let Spawned { leader, stdin, outputs: [stdout, stderr] } = spawned;
+        let shared = Arc::new(Shared::new(id, leader.pid(), spec.stdin, spec.lease, limits));
+        let now = Instant::now();
+        let output = |receiver| OutputPipe {
+            receiver: Some(receiver),
+            tally: Box::default(),
+            heard_at: now,
+            is_held: false,
+        };
+        let keeper = Self {
+            shared: Arc::clone(&shared),
+            limits: limits.clone(),
+            lease: spec.lease,
+            times_out_at: spec.timeout.and_then(|timeout| now.checked_add(timeout)),
+            leader,
+            stdin: stdin.map(pipe::Sender::from_owned_fd).transpose()?,
+            outgoing: VecDeque::new(),
+            outputs: [
+                output(pipe::Receiver::from_owned_fd(stdout)?),
+                output(pipe::Receiver::from_owned_fd(stderr)?),
+            ],
+            buffer: vec![0; READ_LEN],
+            exit: None,
+            ending: None,
+        };
+        Ok((keeper, shared))
+    }
+
+    /// Until the program has exited, its outputs have ended, and, where the session was ended from
+    /// here, none of its processes is left.
+    pub(super) async fn run(mut self) {
+        while self.exit.is_none() || self.outputs.iter().any(|output| output.receiver.is_some()) {
+            let look = self.shared.lock().look();
+            let event = self.next_event(&look).await;
+            self.apply(&event, &look);
+        }
+        self.stdin = None;
+        self.finish().await;
+    }
+
+    async fn next_event(&self, look: &Look) -> Event {
+        let [stdout, stderr] = &self.outputs;
+        let deadline = self.deadlines(look).into_iter().flatten().min();
+        tokio::select! {
+            () = stdout.readable(), if look.has_room[0] => Event::OutputReady(0),
+            () = stderr.readable(), if look.has_room[1] => Event::OutputReady(1),
+            event = stdin_event(self.stdin.as_ref(), !self.outgoing.is_empty()) => event,
+            () = self.leader.exited(), if self.exit.is_none() => Event::LeaderExited,
+            () = sleep_until_some(deadline) => Event::DeadlinePassed,
+            () = self.shared.asked.notified() => Event::Asked,
+        }
+    }
+
+    fn apply(&mut self, event: &Event, look: &Look) {
+        match event {
+            Event::OutputReady(index) => self.read_output(*index),
+            Event::StdinReady => self.write_stdin(),
+            Event::StdinBroken => self.close_stdin(),
+            Event::LeaderExited => self.note_exit(),
+            Event::DeadlinePassed => self.handle_deadlines(look),
+            Event::Asked => self.handle_asked(),
+        }
+    }
+
+    /// Reads what is there, as far as there is room, but lets others have a turn.
+    fn read_output(&mut self, index: usize) {
+        let output = &mut self.outputs[index];
+        let mut room = self.shared.lock().room(index);
+        for _ in 0..PORTIONS_PER_TURN {
+            let Some(receiver) = output.receiver.as_ref().filter(|_| room > 0) else { return };
+            let len_max = room.min(self.buffer.len());
+            match receiver.try_read(&mut self.buffer[..len_max]) {
+                Ok(0) => return self.end_output(index),
+                Ok(len) => {
+                    let bytes = &self.buffer[..len];
+                    output.tally.update(bytes);
+                    output.heard_at = Instant::now();
+                    room = self.shared.append(index, bytes);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.end_output(index),
+            }
+        }
+    }
+
+    fn end_output(&mut self, index: usize) {
+        self.outputs[index].receiver = None;
+        self.shared.finish_output(index, self.outputs[index].tally.hash());
+    }
+
+    /// Writes what the pipe takes.
+    fn write_stdin(&mut self) {
+        for _ in 0..PORTIONS_PER_TURN {
+            let Some(stdin) = &self.stdin else { return };
+            if self.outgoing.is_empty() {
+                let mut state = self.shared.lock();
+                state.stdin.swap(&mut self.outgoing);
+                if self.outgoing.is_empty() {
+                    if state.stdin.is_ended {
+                        self.stdin = None;
+                    }
+                    return;
+                }
+            }
+            match stdin.try_write(self.outgoing.as_slices().0) {
+                Ok(len) => {
+                    self.outgoing.drain(..len);
+                    self.shared.lock().stdin.wrote(len);
+                    self.shared.changed.notify_waiters();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.close_stdin(),
+            }
+        }
+        // The turn is over, the work may not be.
+        self.shared.asked.notify_one();
+    }
+
+    /// Nobody reads it, or nobody should write it any more.
+    fn close_stdin(&mut self) {
+        self.stdin = None;
+        self.outgoing = VecDeque::new();
+        self.shared.lock().stdin.close();
+        self.shared.changed.notify_waiters();
+    }
+
+    fn note_exit(&mut self) {
+        let Some(status) = self.leader.status() else { return };
+        let now = Instant::now();
+        let written = [0, 1].map(|index: usize| {
+            let output = &self.outputs[index];
+            let unread = output.receiver.as_ref().map(rustix::io::ioctl_fionread);
+            output.tally.bytes() + unread.and_then(Result::ok).unwrap_or(0)
+        });
+        let state = self.shared.lock();
+        let asked_for = state.user_signal.map(|signal| signal.as_raw());
+        let by = match state.order {
+            Some(order) => order.by(),
+            None if asked_for.is_some() && status.terminating_signal() == asked_for => {
+                EndedBy::User
+            }
+            None => EndedBy::Itself,
+        };
+        self.exit = Some(Exit { ended: ended(&status), by, at: now, written });
+    }
+
+    fn handle_asked(&mut self) {
+        let state = self.shared.lock();
+        let (order, stop, stdin_has_work) = (state.order, state.stop, state.stdin.has_work());
+        drop(state);
+        if stdin_has_work {
+            self.write_stdin();
+        }
+        for index in [0, 1] {
+            if stop[index] && self.outputs[index].receiver.is_some() {
+                self.end_output(index);
+            }
+        }
+        if let (Some(order), None) = (order, &self.ending) {
+            if order != Order::Timeout {
+                self.close_stdin();
+            }
+            let tree = Tree::new(self.shared.id.clone(), self.leader.pid());
+            self.ending = Some(tokio::spawn(tree.end(order, self.limits.clone())));
+        }
+    }
+
+    fn handle_deadlines(&mut self, look: &Look) {
+        let now = Instant::now();
+        let [times_out_at, lease_ends_at, settles_at] = self.deadlines(look);
+        let is_over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if is_over(times_out_at) {
+            self.shared.order(Order::Timeout);
+        }
+        if is_over(lease_ends_at) {
+            self.shared.lock().lease_is_over = true;
+            self.shared.order(Order::Lease);
+        }
+        if is_over(settles_at) {
+            self.settle_outputs(look);
+        }
+    }
+
+    /// The time limit, the end of the lease, and when outputs that a child still holds are given
+    /// up.
+    fn deadlines(&self, look: &Look) -> [Option<Instant>; 3] {
+        let may_time_out = self.exit.is_none() && self.ending.is_none();
+        let times_out_at = self.times_out_at.filter(|_| may_time_out);
+        let lease_ends_at =
+            look.vacant.and_then(|(since, visits)| since.checked_add(self.lease_length(visits)?));
+        let settles_at = self.exit.as_ref().and_then(|exit| {
+            let outputs = self.outputs.iter().zip(look.has_room);
+            let listened =
+                outputs.filter(|(output, has_room)| *has_room && output.receiver.is_some());
+            let heard_at = listened.map(|(output, _)| output.heard_at).max()?;
+            let quiet_at = heard_at.max(exit.at) + self.limits.quiet;
+            Some(quiet_at.min(exit.at + self.limits.quiet_max))
+        });
+        [times_out_at, lease_ends_at, settles_at]
+    }
+
+    /// The first viewer is always waited for: a lease counts from when one has been there.
+    fn lease_length(&self, visits: Visits) -> Option<Duration> {
+        match (self.lease, visits) {
+            (Lease::Detached, _) => None,
+            (Lease::Ms(ms), Visits::Some) => Some(Duration::from_millis(ms)),
+            (Lease::Attached | Lease::Ms(_), _) => Some(self.limits.lease),
+        }
+    }
+
+    fn settle_outputs(&mut self, look: &Look) {
+        let Some(written) = self.exit.as_ref().map(|exit| exit.written) else { return };
+        for index in [0, 1] {
+            if look.has_room[index] {
+                self.read_output(index);
+                let output = &mut self.outputs[index];
+                if output.receiver.is_some() && output.tally.bytes() >= written[index] {
+                    output.is_held = true;
+                    self.end_output(index);
+                }
+            }
+        }
+    }
+
+    async fn finish(self) {
+        let Some(Exit { ended, by, .. }) = self.exit else { return };
+        let tree = Tree::new(self.shared.id.clone(), self.leader.pid());
+        let is_held = self.outputs.iter().any(|output| output.is_held);
+        let lingering = if is_held { tree.alive().await } else { Vec::new() };
+        let lingering = lingering.iter().map(|pid| pid.as_raw_pid().unsigned_abs()).collect();
+        let [stdout, stderr] = self.outputs.map(|OutputPipe { tally, .. }| StreamTotal {
+            bytes: tally.bytes(),
+            blake3: tally.hash(),
+        });
+        let record = ExitRecord { ended, by, lingering, stdout, stderr };
+        let publish = || {
+            let mut state = self.shared.lock();
+            state.leader = None;
+            state.stdin.close();
+            state.exit = Some(record);
+            drop(state);
+            self.shared.changed.notify_waiters();
+        };
+        match self.ending {
+            None => {
+                self.shared.lock().leader = None;
+                self.leader.reap();
+                publish();
+            }
+            Some(ending) => {
+                // The record does not wait for what survives the leader, but the leader's number
+                // must stay taken.
+                publish();
+                let _ = ending.await;
+                self.leader.reap();
+            }
+        }
+    }
+}
+
+impl OutputPipe {
+    async fn readable(&self) {
+        match &self.receiver {
+            // An error shows again, and is handled, when it is read.
+            Some(receiver) => drop(receiver.readable().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// With bytes to write, when the pipe takes some; without, when nobody reads it any more.
+async fn stdin_event(stdin: Option<&pipe::Sender>, has_bytes: bool) -> Event {
+    let Some(stdin) = stdin else { return std::future::pending().await };
+    if has_bytes {
+        let _ = stdin.writable().await;
+        return Event::StdinReady;
+    }
+    let _ = stdin.ready(Interest::ERROR).await;
+    Event::StdinBroken
+}
+
+async fn sleep_until_some(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn ended(status: &WaitIdStatus) -> Ended {
+    match status.terminating_signal() {
+        Some(number) => Ended::Signal {
+            name: signals::name_of(number),
+            number: u8::try_from(number).unwrap_or(u8::MAX),
+            core: status.dumped(),
+        },
+        // The kernel keeps the low 8 bits of what a program gives to exit(2).
+        None => {
+            Ended::Code(u8::try_from(status.exit_status().unwrap_or(0) & 0xff).unwrap_or(u8::MAX))
+        }
+    }
+}
+
+/// Most bytes read at once.
+const READ_LEN: usize = 256 << 10;
+/// How often a pipe is read or written before the others have a turn.
+const PORTIONS_PER_TURN: usize = 16;

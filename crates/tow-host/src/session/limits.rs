@@ -1,0 +1,58 @@
+//! Every bound on sessions, in one place.
+
+use std::time::Duration;
+
+/// How much, how many and how long. The defaults are what a node uses; tests shorten them.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How long a session with [`tow_proto::message::Lease::Attached`] outlives its last viewer,
+    /// and how long any session that may be left waits for its first.
+    pub lease: Duration,
+    /// Time between HUP, TERM and KILL when a session is ended.
+    pub escalation: Duration,
+    /// Time that the programs of a removed key have between TERM and KILL.
+    pub removal: Duration,
+    /// How long the outputs must be silent, after the program has exited, before a child that still
+    /// holds them is left.
+    pub quiet: Duration,
+    /// The longest that such a child's output is waited for after the exit.
+    pub quiet_max: Duration,
+    /// Bytes of each output stream that are kept while nobody has taken them. A full log stops the
+    /// program's writing, as a full pipe does, while a viewer is there or expected.
+    pub log_len_max: usize,
+    /// Bytes of each output stream that are kept although they were taken, for a viewer that comes
+    /// back.
+    pub replay_len_max: usize,
+    /// Bytes of stdin that may be under way.
+    pub stdin_window: usize,
+    /// Bytes of arguments and environment together, each with the NUL that ends it.
+    pub arguments_len_max: usize,
+    /// Sessions of one owner that run at once.
+    pub running_max: usize,
+    /// Records of finished sessions that are kept.
+    pub finished_max: usize,
+    /// Bytes of output that all finished sessions keep together.
+    pub finished_output_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            escalation: Duration::from_secs(5),
+            removal: Duration::from_millis(500),
+            quiet: Duration::from_millis(100),
+            quiet_max: Duration::from_secs(2),
+            log_len_max: 1 << 20,
+            replay_len_max: 1 << 20,
+            stdin_window: 1 << 20,
+            arguments_len_max: 128 << 10,
+            running_max: 256,
+            finished_max: 1_000,
+            finished_output_max: 64 << 20,
+        }
+    }
+}
+
+/// Length in characters of the request id that a client chooses (PROTOCOL 7.1).
+pub(super) const REQUEST_ID_LEN_MAX: usize = 64;

@@ -1,0 +1,62 @@
+//! Programs, and the sessions that they run in.
+//!
+//! Everything that is run is a session: an id, stdin, and the two output streams with absolute
+//! offsets, each with a bounded log; an exit record; a lease. A session belongs to this machine and
+//! outlives whoever looks at it. Nothing here knows a network, or reads this process's own
+//! environment.
+//!
+//! One task, the [`keeper`], owns a session's pipes and its leader, the process that was started.
+//! Viewers share only the [`state`] with it: they take from the logs, put into the stdin queue, and
+//! never wait for a program.
+
+mod keeper;
+mod limits;
+mod log;
+mod reap;
+mod registry;
+mod signals;
+mod spawn;
+mod spec;
+mod state;
+mod tree;
+mod viewer;
+
+use std::fmt;
+
+pub use limits::Limits;
+pub use registry::{Session, Sessions};
+pub use spec::{Spec, Stdin};
+pub use viewer::{Output, Viewer};
+
+/// The name of a session, unique on this machine: 12 characters of lower-case base32.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(String);
+
+impl SessionId {
+    fn random() -> std::io::Result<Self> {
+        let mut bytes = [0_u8; ID_LEN];
+        let filled =
+            rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())?;
+        debug_assert_eq!(filled, ID_LEN, "the kernel gives up to 256 bytes at once");
+        let letters = bytes.iter().map(|byte| char::from(ID_LETTERS[usize::from(byte % 32)]));
+        Ok(Self(letters.collect()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// 60 bits: a machine never gives the same one twice.
+const ID_LEN: usize = 12;
+/// Crockford's base32 in lower case.
+const ID_LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// The variable by which a process is known as one of a session's, wherever it went.
+const ID_VARIABLE: &str = "TOWLINE_SESSION";

@@ -1,0 +1,186 @@
+//! What is to be run, checked and turned into what the kernel takes. All that needs memory is done
+//! here, before the fork.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use tow_proto::byte_string::ByteString;
+use tow_proto::message::{Lease, Program};
+use tow_proto::refusal::{Code, Refusal};
+
+use super::{ID_VARIABLE, Limits, SessionId};
+
+/// What to run, and for whom.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// A program and its arguments, or one line for the shell.
+    pub program: Program,
+    /// Where it starts; `home` where there is none. A relative path starts at `home`.
+    pub cwd: Option<PathBuf>,
+    /// The account's home directory.
+    pub home: PathBuf,
+    /// The account's name.
+    pub user: String,
+    /// The account's shell.
+    pub shell: PathBuf,
+    /// Where programs are looked for, unless `env` says otherwise.
+    pub path: OsString,
+    /// The node's own `LANG`.
+    pub lang: Option<OsString>,
+    /// Variables that are set on top of the account's.
+    pub env: Vec<(OsString, OsString)>,
+    /// What stdin is.
+    pub stdin: Stdin,
+    /// After this it is ended.
+    pub timeout: Option<Duration>,
+    /// How long it outlives its last viewer.
+    pub lease: Lease,
+}
+
+/// What a program's stdin is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// A pipe that viewers write to.
+    Open,
+    /// `/dev/null`.
+    Null,
+}
+
+/// A checked [`Spec`], as the kernel takes it.
+pub(super) struct Plan {
+    /// Where the program may be, in the order in which that is tried.
+    pub(super) candidates: Vec<CString>,
+    /// Its arguments, with its name.
+    pub(super) argv: Vec<CString>,
+    /// `NAME=value`, all there will be.
+    pub(super) env: Vec<CString>,
+    /// An open directory that may be entered.
+    pub(super) cwd: OwnedFd,
+    /// What stdin is.
+    pub(super) stdin: Stdin,
+}
+
+impl Plan {
+    /// Checks `spec`. Opens its working directory, so it may wait for a disk.
+    ///
+    /// # Errors
+    /// `BadArgument`, `TooLong` or `NoWorkingDirectory`.
+    pub(super) fn new(spec: &Spec, id: &SessionId, limits: &Limits) -> Result<Self, Refusal> {
+        let argv = argv(spec)?;
+        let variables = variables(spec, id)?;
+        let path = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value);
+        let candidates =
+            candidates(&argv[0], path.map_or(OsStr::new(""), |path| path.as_os_str()))?;
+        let env = variables.iter().map(|(name, value)| definition(name, value));
+        let env = env.collect::<Result<Vec<_>, _>>()?;
+        let len: usize = argv.iter().chain(&env).map(|text| text.as_bytes_with_nul().len()).sum();
+        if len > limits.arguments_len_max {
+            return Err(Refusal::new(Code::TooLong).with_count(limits.arguments_len_max as u64));
+        }
+        Ok(Self { candidates, argv, env, cwd: open_cwd(spec)?, stdin: spec.stdin })
+    }
+}
+
+/// What a refusal to run `spec` is about.
+pub(super) fn subject(spec: &Spec) -> ByteString {
+    match &spec.program {
+        Program::Argv(words) => words.first().cloned().unwrap_or_default(),
+        Program::Shell(_) => spec.shell.as_os_str().as_bytes().into(),
+    }
+}
+
+fn argv(spec: &Spec) -> Result<Vec<CString>, Refusal> {
+    let words: Vec<&[u8]> = match &spec.program {
+        Program::Argv(words) => words.iter().map(ByteString::as_bytes).collect(),
+        Program::Shell(line) => vec![spec.shell.as_os_str().as_bytes(), b"-c", line.as_bytes()],
+    };
+    let words = words.into_iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
+    if words.first().is_none_or(|program| program.is_empty()) {
+        return Err(Code::BadArgument.into());
+    }
+    Ok(words)
+}
+
+/// The account's variables, then the spec's, then ours: later ones replace earlier ones.
+fn variables(spec: &Spec, id: &SessionId) -> Result<Vec<(OsString, OsString)>, Refusal> {
+    let mut variables: Vec<(OsString, OsString)> = vec![
+        ("USER".into(), spec.user.clone().into()),
+        ("LOGNAME".into(), spec.user.clone().into()),
+        ("HOME".into(), spec.home.clone().into()),
+        ("SHELL".into(), spec.shell.clone().into()),
+        ("PATH".into(), spec.path.clone()),
+    ];
+    variables.extend(spec.lang.clone().map(|lang| ("LANG".into(), lang)));
+    for (name, value) in &spec.env {
+        if is_refused(name.as_bytes()) {
+            return Err(Refusal::about(Code::BadArgument, name.as_bytes()));
+        }
+        set(&mut variables, name, value);
+    }
+    set(&mut variables, OsStr::new(ID_VARIABLE), OsStr::new(id.as_str()));
+    Ok(variables)
+}
+
+fn set(variables: &mut Vec<(OsString, OsString)>, name: &OsStr, value: &OsStr) {
+    match variables.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => value.clone_into(old),
+        None => variables.push((name.to_owned(), value.to_owned())),
+    }
+}
+
+/// Names that can't be, and those that make a program run code of the variable's choosing before
+/// its own.
+fn is_refused(name: &[u8]) -> bool {
+    name.is_empty()
+        || name.contains(&b'=')
+        || name.starts_with(b"LD_")
+        || matches!(name, b"BASH_ENV" | b"ENV")
+}
+
+fn definition(name: &OsStr, value: &OsStr) -> Result<CString, Refusal> {
+    let definition = [name.as_bytes(), b"=", value.as_bytes()].concat();
+    CString::new(definition).map_err(|_| Refusal::about(Code::BadArgument, name.as_bytes()))
+}
+
+fn c_string(bytes: &[u8]) -> Result<CString, Refusal> {
+    CString::new(bytes).map_err(|_| Refusal::about(Code::BadArgument, bytes))
+}
+
+/// A name with a slash is a path; any other is looked for in every directory of PATH, an empty one
+/// being the working directory (POSIX, Base Definitions 8.3).
+fn candidates(program: &CString, path: &OsStr) -> Result<Vec<CString>, Refusal> {
+    if program.as_bytes().contains(&b'/') {
+        return Ok(vec![program.clone()]);
+    }
+    let dirs = path.as_bytes().split(|byte| *byte == b':');
+    dirs.map(|dir| {
+        let dir = if dir.is_empty() { &b"."[..] } else { dir };
+        let candidate =
+            Path::new(OsStr::from_bytes(dir)).join(OsStr::from_bytes(program.as_bytes()));
+        c_string(&candidate.into_os_string().into_vec())
+    })
+    .collect()
+}
+
+/// Opening `DIR/.` needs the right to enter DIR, which is all that is needed later: any refusal
+/// comes now, and is not mistaken for one of the program.
+fn open_cwd(spec: &Spec) -> Result<OwnedFd, Refusal> {
+    let cwd = spec.cwd.as_ref().map_or_else(|| spec.home.clone(), |cwd| spec.home.join(cwd));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(cwd.join("."), flags, Mode::empty()).map_err(|error| {
+        let code = if is_shortage(&error.into()) { Code::Busy } else { Code::NoWorkingDirectory };
+        Refusal::about(code, cwd.as_os_str().as_bytes())
+    })
+}
+
+/// Whether something has run out that may be there again later.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN];
+    shortages.iter().any(|shortage| error.raw_os_error() == Some(shortage.raw_os_error()))
+}
