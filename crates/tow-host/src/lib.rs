@@ -5,3 +5,5 @@
 
 pub mod beneath;
 pub mod files;
+pub mod session;
+pub mod shell_line;
