@@ -64,8 +64,8 @@ impl Root {
     /// [`Code::BadName`] where there is no such component, else as [`Self::open_path`].
     pub(crate) fn open_parent(&self, path: &ByteString) -> Result<(OwnedFd, Vec<u8>), Refusal> {
         let refuse = |code| Refusal::about(code, path.clone());
-        let name = last_component(path.as_bytes()).ok_or_else(|| refuse(Code::BadName))?.to_vec();
         let relative = self.relative(path).map_err(refuse)?;
+        let name = last_component(&relative).ok_or_else(|| refuse(Code::BadName))?.to_vec();
         let (parent, _) = split_last(trim_slashes(&relative));
         let parent = if parent.is_empty() { b".".as_slice() } else { parent };
         let dir = self

@@ -16,9 +16,13 @@ mod chunk;
 mod destination;
 mod have;
 mod list;
+mod meta;
+mod partial;
 mod progress;
+mod publish;
 mod receiver;
 mod source;
+mod tree;
 
 use tow_proto::message::{End, TransferEvent};
 
