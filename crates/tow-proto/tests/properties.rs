@@ -236,14 +236,24 @@ fn any_request() -> impl Strategy<Value = Request> {
         (any_name(), kind, any_name(), any_name()).prop_map(|(path, kind, name, source)| {
             Request::Put(Put { path, kind, name, source })
         }),
-        (any_rights(), option::of(any_name()), option::of(any::<String>()), any_number()).prop_map(
-            |(rights, root, name, valid_secs)| {
-                Request::Invite(Invite { rights, root, name, valid_secs })
-            }
-        ),
+        any_invite().prop_map(Request::Invite),
         any::<String>().prop_map(|key| Request::KeyRm(KeyRm { key })),
         prop::sample::select(vec![Request::Keys, Request::Status, Request::Unknown]),
     ]
+}
+
+fn any_invite() -> impl Strategy<Value = Invite> {
+    (
+        (any_rights(), option::of(any_name()), option::of(any::<String>())),
+        (any_number(), option::of(any_number())),
+    )
+        .prop_map(|((rights, root, name), (valid_secs, grant_secs))| Invite {
+            rights,
+            root,
+            name,
+            valid_secs,
+            grant_secs,
+        })
 }
 
 fn any_run() -> impl Strategy<Value = Run> {

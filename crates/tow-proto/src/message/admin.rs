@@ -18,6 +18,9 @@ pub struct Invite {
     pub name: Option<String>,
     /// How long the invitation is good for, in seconds.
     pub valid_secs: u64,
+    /// How long the grant is good for from now on, in seconds; for good where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_secs: Option<u64>,
 }
 
 /// The way in.

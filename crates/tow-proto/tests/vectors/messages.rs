@@ -91,7 +91,9 @@ fn requests() -> Vec<Message> {
         root: Some("/srv".into()),
         name: Some("phone".into()),
         valid_secs: 600,
+        grant_secs: None,
     };
+    let brief = Invite { root: None, name: None, grant_secs: Some(86_400), ..invite };
     vec![
         request("run", Request::Run(Box::new(run_argv()))),
         request("run-shell", Request::Run(Box::new(run_shell()))),
@@ -99,6 +101,7 @@ fn requests() -> Vec<Message> {
         request("get", Request::Get(Get { path: ByteString(b"\xffa".to_vec()) })),
         request("put", Request::Put(put)),
         request("invite", Request::Invite(invite)),
+        request("invite-brief", Request::Invite(brief)),
         request("keys", Request::Keys),
         request("key-rm", Request::KeyRm(KeyRm { key: "phone".into() })),
         request("audit", Request::Audit(AuditRequest { follow: true })),
