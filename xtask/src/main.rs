@@ -1,2 +1,86 @@
-//! placeholder
-fn main() {}
+//! `cargo x …`: the steps that every change goes through, each a thin name for one command.
+//!
+//! The rules of the house are in `xtask/tests/tidy.rs` and run with the other tests.
+
+#![allow(clippy::print_stderr)] // A tool for the terminal of whoever builds.
+
+use std::ffi::OsString;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+/// One command, run at the top of the workspace.
+type Step = fn() -> Result<()>;
+
+/// Every step that has a name, in the order of `ci`.
+const STEPS: [(&str, Step); 4] =
+    [("fmt-check", fmt_check), ("clippy", clippy), ("deny", deny), ("test", test)];
+
+fn main() -> Result<()> {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    if name == "ci" {
+        return STEPS.iter().try_for_each(|(name, step)| run(name, *step));
+    }
+    match STEPS.iter().find(|(known, _)| *known == name) {
+        Some((name, step)) => run(name, *step),
+        None => bail!("usage: cargo x {}|ci", STEPS.map(|(name, _)| name).join("|")),
+    }
+}
+
+fn run(name: &str, step: Step) -> Result<()> {
+    eprintln!("== {name}");
+    let started = Instant::now();
+    step().with_context(|| format!("cargo x {name}"))?;
+    eprintln!("== {name}: {:.1} s", started.elapsed().as_secs_f32());
+    Ok(())
+}
+
+fn fmt_check() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
+}
+
+fn clippy() -> Result<()> {
+    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])
+}
+
+fn deny() -> Result<()> {
+    if !has("deny") {
+        bail!("cargo-deny is missing: make tools");
+    }
+    let checks = ["bans", "licenses", "sources"];
+    cargo(&[&["deny", "--locked", "check", "--hide-inclusion-graph"][..], &checks].concat())
+}
+
+fn test() -> Result<()> {
+    if has("nextest") {
+        return cargo(&["nextest", "run", "--workspace", "--locked"]);
+    }
+    cargo(&["test", "--workspace", "--locked", "--quiet"])
+}
+
+/// Whether cargo knows a subcommand.
+fn has(subcommand: &str) -> bool {
+    let asked = Command::new(cargo_path())
+        .args([subcommand, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    asked.is_ok_and(|status| status.success())
+}
+
+/// Runs cargo at the top of the workspace.
+fn cargo(args: &[&str]) -> Result<()> {
+    let top = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let status = Command::new(cargo_path()).args(args).current_dir(top).status();
+    let status = status.context("cargo could not be started")?;
+    if !status.success() {
+        bail!("`cargo {}` failed: {status}", args.join(" "));
+    }
+    Ok(())
+}
+
+fn cargo_path() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
