@@ -134,6 +134,8 @@ struct Inner {
     per_source: HashMap<Source, BTreeSet<(Stage, u64)>>,
     stages: BTreeMap<Stage, Queue>,
     counts: Counts,
+    /// Evicted connections whose sockets are not closed yet.
+    closing: usize,
 }
 
 struct Entry {
@@ -188,6 +190,12 @@ impl Gate {
         Place { gate: self.clone(), id, dropped, proved: false }
     }
 
+    /// True while many that were dropped have not closed their sockets yet: accepting more would run
+    /// the process out of descriptors.
+    pub fn is_behind(&self) -> bool {
+        self.lock().closing >= CLOSING_MAX
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing in here panics half-way through a change.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -227,7 +235,10 @@ impl Place {
         if inner.counts.proved >= max as u64 {
             return Err(Full { max });
         }
-        inner.remove(self.id);
+        if inner.remove(self.id).is_none() {
+            // Dropped a moment ago; too late to be saved.
+            return Err(Full { max });
+        }
         inner.counts.proved += 1;
         drop(inner);
         self.proved = true;
@@ -249,8 +260,8 @@ impl Drop for Place {
         let mut inner = self.gate.lock();
         if self.proved {
             inner.counts.proved -= 1;
-        } else {
-            inner.remove(self.id);
+        } else if inner.remove(self.id).is_none() {
+            inner.closing -= 1;
         }
     }
 }
@@ -279,6 +290,7 @@ impl Inner {
     fn evict(&mut self, id: Option<u64>) {
         if let Some(entry) = id.and_then(|id| self.remove(id)) {
             self.counts.dropped_full += 1;
+            self.closing += 1;
             entry.dropped.cancel();
         }
     }
@@ -315,6 +327,8 @@ impl Queue {
         self.by_weight.last().map(|(_, Reverse(oldest), _)| *oldest)
     }
 }
+
+const CLOSING_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -8,11 +8,13 @@ pub mod door;
 pub mod gate;
 pub mod link;
 pub mod listen;
+mod own;
 mod stream;
 pub mod tls;
 
 pub use address::{Address, ListenAddress};
 pub use connect::{ConnectError, connect};
 pub use link::{Link, LinkError, LinkEvent, Reading};
+pub use own::own_address;
 pub use stream::Stream;
 pub use tls::{Acceptor, Pin, Spki, TlsError, TlsKeys};

@@ -86,6 +86,7 @@ pub struct Link {
     queued: usize,
     was_full: bool,
     at_end: bool,
+    frames_sent: u64,
 }
 
 impl Link {
@@ -102,6 +103,7 @@ impl Link {
             queued: 0,
             was_full: false,
             at_end: false,
+            frames_sent: 0,
         }
     }
 
@@ -139,6 +141,11 @@ impl Link {
         self.queued < QUEUE_LEN_MAX
     }
 
+    /// Frames that were queued so far: tells a caller whether something was said meanwhile.
+    pub fn frames_sent(&self) -> u64 {
+        self.frames_sent
+    }
+
     /// Queues a head.
     pub fn send_head<T: Serialize>(&mut self, head: &T) {
         self.send(Kind::Head, &json::to_vec(head));
@@ -158,6 +165,7 @@ impl Link {
     }
 
     fn enqueue(&mut self, front: &[u8], back: &[u8]) {
+        self.frames_sent += 1;
         self.queued += front.len() + back.len();
         self.was_full |= !self.has_room();
         match &mut self.tls {

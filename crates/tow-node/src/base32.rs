@@ -20,8 +20,8 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     text
 }
 
-/// The bytes of whole characters; `None` for a character that is none, or bits left over that are
-/// not zero.
+/// What [`encode`] made into `text`; `None` for a character that is none, and for bits left over that
+/// it would not have written.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() * 5 / 8);
     let mut bits = 0u32;
@@ -37,7 +37,7 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
             bits &= (1 << have) - 1;
         }
     }
-    (bits == 0).then_some(bytes)
+    (bits == 0 && have < 5).then_some(bytes)
 }
 
 /// The character of the alphabet that a person meant: either case, O for 0, I and L for 1.
@@ -70,5 +70,7 @@ mod tests {
         assert_eq!(decode("oO0iIlL1"), decode("00011111"));
         assert_eq!(decode("ABCU"), None);
         assert_eq!(decode("AB D"), None);
+        assert_eq!(decode("ZW"), decode("zw"));
+        assert_eq!((decode("ZX"), decode("ZW0")), (None, None), "left over");
     }
 }

@@ -41,7 +41,8 @@ pub fn from_rfc3339(text: &str) -> Option<SystemTime> {
     if year < 1970 || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    let secs = days_from_civil(year, month, day)? * SECS_PER_DAY + hour * 3600 + minute * 60 + second;
+    let secs =
+        days_from_civil(year, month, day)? * SECS_PER_DAY + hour * 3600 + minute * 60 + second;
     Some(from_unix_secs(secs))
 }
 

@@ -211,7 +211,8 @@ impl Permit<Admin> {
     /// # Errors
     /// `NoRight` with the first right that is missing, or `OutsideRoot`.
     pub fn check_gift(&self, rights: Rights, root: &Path) -> Result<(), Refusal> {
-        let missing = Right::ALL.into_iter().find(|right| right.is_in(rights) && !right.is_in(self.rights));
+        let missing =
+            Right::ALL.into_iter().find(|right| right.is_in(rights) && !right.is_in(self.rights));
         if let Some(right) = missing {
             return Err(Refusal { right: Some(right.to_string()), ..Code::NoRight.into() });
         }
@@ -290,7 +291,141 @@ impl FromStr for Right {
 }
 
 fn check_expiry(expires: Option<SystemTime>, now: SystemTime) -> Result<(), Refusal> {
-    if expires.is_some_and(|expires| now >= expires) { Err(Code::ExpiredKey.into()) } else { Ok(()) }
+    if expires.is_some_and(|expires| now >= expires) {
+        Err(Code::ExpiredKey.into())
+    } else {
+        Ok(())
+    }
 }
 
 const OWNER: &str = "owner";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock;
+    use crate::identity::PublicKey;
+    use crate::test_dir::TestDir;
+
+    fn record(dir: &TestDir, rights: Rights) -> Record {
+        Record {
+            key: PublicKey::from_bytes([1; 32]),
+            name: "laptop".to_owned(),
+            rights,
+            root: dir.path().to_owned(),
+            start: dir.path().to_owned(),
+            created: now(),
+            expires: None,
+        }
+    }
+
+    fn now() -> SystemTime {
+        clock::from_unix_secs(1_000_000)
+    }
+
+    /// Which rights of the four that make permits `grant` has at `at`, with the refusals of others.
+    fn permits(grant: &Grant, at: SystemTime) -> [Result<(), Refusal>; 4] {
+        [
+            grant.run(at).map(drop),
+            grant.read(at).map(drop),
+            grant.write(at).map(drop),
+            grant.admin(at).map(drop),
+        ]
+    }
+
+    const PERMITS: [Right; 4] = [Right::Run, Right::Read, Right::Write, Right::Admin];
+
+    #[test]
+    fn every_right_gives_its_own_permit_and_no_other() {
+        let dir = TestDir::new();
+        for right in Right::ALL {
+            let grant = Grant::of(&record(&dir, Right::together([right])), now()).unwrap();
+            for (asked, permit) in PERMITS.into_iter().zip(permits(&grant, now())) {
+                if asked == right {
+                    assert_eq!(permit, Ok(()));
+                    continue;
+                }
+                let refusal = permit.unwrap_err();
+                assert_eq!(refusal.code, Code::NoRight);
+                assert_eq!(refusal.right, Some(asked.to_string()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_grant_that_ends_while_a_link_is_open_gives_no_more_permits() {
+        let dir = TestDir::new();
+        let ends = now() + Duration::from_secs(10);
+        let record = Record { expires: Some(ends), ..record(&dir, Right::all()) };
+        let grant = Grant::of(&record, now()).unwrap();
+        let before = ends - Duration::from_nanos(1);
+        assert!(permits(&grant, before).iter().all(Result::is_ok));
+        for permit in permits(&grant, ends) {
+            assert_eq!(permit.unwrap_err().code, Code::ExpiredKey);
+        }
+        assert_eq!(grant.check(ends).unwrap_err().code, Code::ExpiredKey);
+        assert_eq!(Grant::of(&record, ends).unwrap_err().code, Code::ExpiredKey);
+    }
+
+    #[test]
+    fn a_permit_holds_the_root_that_was_granted() {
+        let dir = TestDir::new();
+        let grant = Grant::of(&record(&dir, Right::all()), now()).unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        assert_eq!(grant.read(now()).unwrap().root().path(), real);
+        assert_eq!(grant.write(now()).unwrap().root().path(), real);
+        assert_eq!(grant.run(now()).unwrap().start(), dir.path());
+        assert_eq!(
+            (grant.key(), grant.name()),
+            (Some(record(&dir, Right::all()).key.id()), "laptop")
+        );
+    }
+
+    #[test]
+    fn the_owner_may_do_everything_everywhere() {
+        let dir = TestDir::new();
+        let grant = Grant::owner(dir.path()).unwrap();
+        let late = clock::from_unix_secs(u64::MAX);
+        assert!(permits(&grant, late).iter().all(Result::is_ok));
+        assert_eq!(grant.read(late).unwrap().root().path(), Path::new("/"));
+        assert_eq!((grant.key(), grant.expires()), (None, None));
+    }
+
+    #[test]
+    fn nobody_gives_away_more_than_they_have() {
+        let dir = TestDir::new();
+        let own = Right::together([Right::Read, Right::Admin]);
+        let permit = Grant::of(&record(&dir, own), now()).unwrap().admin(now()).unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        assert_eq!(permit.check_gift(own, &real), Ok(()));
+        assert_eq!(permit.check_gift(Rights::default(), &real.join("below")), Ok(()));
+        let refused = permit.check_gift(Right::all(), &real).unwrap_err();
+        assert_eq!((refused.code, refused.right.as_deref()), (Code::NoRight, Some("run")));
+        for outside in [Path::new("/"), &real.with_file_name("tow"), real.parent().unwrap()] {
+            let refused = permit.check_gift(own, outside).unwrap_err();
+            assert_eq!(refused.code, Code::OutsideRoot, "{}", outside.display());
+        }
+        let mut beside = real.into_os_string();
+        beside.push("-2");
+        assert!(permit.check_gift(own, Path::new(&beside)).is_err(), "a longer name is not below");
+    }
+
+    #[test]
+    fn a_root_that_is_gone_gives_no_grant() {
+        let dir = TestDir::new();
+        let record = Record { root: dir.path().join("gone"), ..record(&dir, Right::all()) };
+        assert_eq!(Grant::of(&record, now()).unwrap_err().code, Code::NotFound);
+    }
+
+    #[test]
+    fn rights_have_one_word_each() {
+        for right in Right::ALL {
+            assert_eq!(right.to_string().parse(), Ok(right));
+            assert_eq!(Right::list(Right::together([right])), [right]);
+        }
+        assert_eq!("Read".parse::<Right>(), Err(UnknownRight));
+        assert_eq!(Right::list(Right::all()), Right::ALL);
+    }
+}

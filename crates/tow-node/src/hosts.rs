@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::clock;
 use crate::identity::PublicKey;
-use crate::keys::{line_of, sanitise_name, unique_name};
+use crate::keys::{line_of, printable_name, unique_name};
 use crate::state::{self, StateError};
 
 /// A known machine.
@@ -70,7 +70,9 @@ pub enum HostsError {
     #[error("another machine has this name")]
     NameTaken,
     /// A name that would be read as something else on the command line.
-    #[error("a machine's name has no '/', ':', '@' or white space, and does not start with '-' or '.'")]
+    #[error(
+        "a machine's name has no '/', ':', '@' or white space, and does not start with '-' or '.'"
+    )]
     BadName,
     /// There is no room for another machine.
     #[error("there are {max} known machines already")]
@@ -97,8 +99,8 @@ impl Hosts {
             Err(error) if error.is_not_found() => return Ok(Self::default()),
             read => read?,
         };
-        let text = String::from_utf8(bytes)
-            .map_err(|_| HostsError::NotText { path: path.to_owned() })?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| HostsError::NotText { path: path.to_owned() })?;
         toml::from_str(&text).map_err(|error| HostsError::Malformed {
             path: path.to_owned(),
             line: line_of(&text, error.span()),
@@ -199,8 +201,10 @@ impl Hosts {
 
 /// `name` as one word that is not mistaken for an address, a path or an option.
 fn usable_name(name: &str) -> String {
-    let word = sanitise_name(name)
-        .replace(|char: char| char.is_whitespace() || matches!(char, '/' | ':' | '@' | '[' | ']'), "-");
+    let word = printable_name(name).replace(
+        |char: char| char.is_whitespace() || matches!(char, '/' | ':' | '@' | '[' | ']'),
+        "-",
+    );
     let word = word.trim_matches(['-', '.']);
     if word.is_empty() { NAMELESS.to_owned() } else { word.to_owned() }
 }

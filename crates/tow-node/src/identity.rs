@@ -274,3 +274,7 @@ const PEM_LEN_MAX: u64 = 4 << 10;
 const PEM_LINE_LEN: usize = 64;
 const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_END: &str = "-----END PRIVATE KEY-----";
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

@@ -329,7 +329,9 @@ impl Book {
     /// How many guesses there are at the code of invitation `id`, or what became of it.
     fn guesses_left(&self, id: u64) -> Result<u64, Refusal> {
         match &self.code {
-            CodeState::Live { invitation, guesses_left, .. } if *invitation == id => Ok(*guesses_left),
+            CodeState::Live { invitation, guesses_left, .. } if *invitation == id => {
+                Ok(*guesses_left)
+            }
             CodeState::Gone(fate) => Err(fate.refusal()),
             // A newer invitation voided this code while it was being proved.
             CodeState::Live { .. } | CodeState::Never => Err(Code::ExpiredCode.into()),
@@ -367,7 +369,7 @@ impl JoinCode {
     /// # Errors
     /// It can't be a code.
     pub fn parse(text: &str) -> Result<Self, BadJoinCode> {
-        let typed = text.chars().filter(|char| *char != '-' && !char.is_whitespace());
+        let typed = text.chars().filter(|char| !is_dash(*char) && !char.is_whitespace());
         let mut code = [0; CODE_LEN];
         let mut len = 0;
         for char in typed {
@@ -395,6 +397,11 @@ impl JoinCode {
         rand::fill(&mut bits).ok()?;
         base32::encode(&bits).as_bytes().try_into().ok().map(Self)
     }
+}
+
+/// Also those that a chat program makes of a hyphen.
+fn is_dash(char: char) -> bool {
+    matches!(char, '-' | '\u{2010}'..='\u{2015}')
 }
 
 impl Drop for JoinCode {

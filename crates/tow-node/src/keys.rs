@@ -180,8 +180,13 @@ impl Keys {
             return Err(KeysError::TooMany { max: KEYS_MAX });
         }
         let name = sanitise_name(&record.name);
-        record.name = unique_name(&name, |name| self.list().any(|other| other.name == name && other.key != record.key));
-        state::write_private(&self.record_path(&id), RecordFile::from(&record).to_toml().as_bytes())?;
+        record.name = unique_name(&name, |name| {
+            self.list().any(|other| other.name == name && other.key != record.key)
+        });
+        state::write_private(
+            &self.record_path(&id),
+            RecordFile::from(&record).to_toml().as_bytes(),
+        )?;
         remove_if_there(&self.tombstone_path(&id))?;
         self.entries.insert(id, Entry::Known(record.clone()));
         Ok(record)
@@ -198,8 +203,10 @@ impl Keys {
             Some(Entry::Known(record)) => record.name.clone(),
             _ => String::new(),
         };
-        let tombstone = Tombstone { id, name, removed: clock::from_unix_secs(clock::unix_secs(now)) };
-        let file = toml::to_string(&TombstoneFile::from(&tombstone)).expect("a name and a time are TOML");
+        let tombstone =
+            Tombstone { id, name, removed: clock::from_unix_secs(clock::unix_secs(now)) };
+        let file =
+            toml::to_string(&TombstoneFile::from(&tombstone)).expect("a name and a time are TOML");
         // First the tombstone: it counts more than the record, should we be cut off in between.
         state::write_private(&self.tombstone_path(&id), file.as_bytes())?;
         self.entries.insert(id, Entry::Removed(tombstone.clone()));
@@ -267,16 +274,22 @@ impl Keys {
         let read = state::read_private(&path, FILE_LEN_MAX).ok();
         let file = read.and_then(|bytes| toml::from_slice::<TombstoneFile>(&bytes).ok());
         // Even one that can't be read says that the key was removed.
-        let TombstoneFile { name, removed } = file
-            .unwrap_or_else(|| TombstoneFile { name: String::new(), removed: SystemTime::UNIX_EPOCH });
+        let TombstoneFile { name, removed } = file.unwrap_or_else(|| TombstoneFile {
+            name: String::new(),
+            removed: SystemTime::UNIX_EPOCH,
+        });
         self.entries.insert(id, Entry::Removed(Tombstone { id, name, removed }));
     }
 
     fn forget_oldest_tombstones(&mut self) {
-        let mut removed: Vec<_> = self.entries.values().filter_map(|entry| match entry {
-            Entry::Removed(tombstone) => Some((tombstone.removed, tombstone.id)),
-            _ => None,
-        }).collect();
+        let mut removed: Vec<_> = self
+            .entries
+            .values()
+            .filter_map(|entry| match entry {
+                Entry::Removed(tombstone) => Some((tombstone.removed, tombstone.id)),
+                _ => None,
+            })
+            .collect();
         removed.sort_unstable();
         let too_many = removed.len().saturating_sub(TOMBSTONES_MAX);
         for (_, id) in removed.into_iter().take(too_many) {
@@ -322,12 +335,22 @@ impl Lookup {
 /// A name that can be shown and typed: printable, no white space at its ends, at most
 /// [`NAME_LEN_MAX`] bytes; `device` where nothing is left.
 pub fn sanitise_name(name: &str) -> String {
+    let name = printable_name(name);
+    if name.is_empty() { NAMELESS.to_owned() } else { name }
+}
+
+/// The same, and empty where nothing is left.
+pub(crate) fn printable_name(name: &str) -> String {
     let printable: String = name
         .chars()
-        .filter(|char| matches!(escape(char.encode_utf8(&mut [0; 4]).as_bytes()), std::borrow::Cow::Borrowed(_)))
+        .filter(|char| {
+            matches!(
+                escape(char.encode_utf8(&mut [0; 4]).as_bytes()),
+                std::borrow::Cow::Borrowed(_)
+            )
+        })
         .collect();
-    let name = cut(printable.trim(), NAME_LEN_MAX).trim_end();
-    if name.is_empty() { NAMELESS.to_owned() } else { name.to_owned() }
+    cut(printable.trim(), NAME_LEN_MAX).trim_end().to_owned()
 }
 
 /// `name`, or with `-2`, `-3`, … where it is taken.
@@ -378,7 +401,8 @@ fn toml_files(dir: &Path) -> Result<Vec<PathBuf>, StateError> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir).map_err(StateError::io(dir))? {
         let path = entry.map_err(StateError::io(dir))?.path();
-        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_hidden =
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if !is_hidden && path.extension().is_some_and(|extension| extension == "toml") {
             paths.push(path);
         }
@@ -473,3 +497,7 @@ pub const TOMBSTONES_MAX: usize = 1_000;
 const FILE_LEN_MAX: u64 = 64 << 10;
 const PREFIX_LEN_MIN: usize = 4;
 const NAMELESS: &str = "device";
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

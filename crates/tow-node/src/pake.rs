@@ -135,10 +135,7 @@ impl ExpectedConfirm {
 struct SharedKey(Zeroizing<Vec<u8>>);
 
 impl SharedKey {
-    fn agree(
-        spake: Spake2<Ed25519Group>,
-        message: &[u8; MESSAGE_LEN],
-    ) -> Result<Self, PakeError> {
+    fn agree(spake: Spake2<Ed25519Group>, message: &[u8; MESSAGE_LEN]) -> Result<Self, PakeError> {
         let shared = spake.finish(message).map_err(|_| PakeError::Malformed)?;
         Ok(Self(Zeroizing::new(shared)))
     }
@@ -164,7 +161,11 @@ impl SharedKey {
 /// Constant time for every confirmation of the right length: `blake3::Hash` compares so.
 fn check(expected: &blake3::Hash, confirm: &[u8]) -> Result<(), PakeError> {
     let confirm = <[u8; CONFIRM_LEN]>::try_from(confirm).map_err(|_| PakeError::NotConfirmed)?;
-    if *expected == blake3::Hash::from_bytes(confirm) { Ok(()) } else { Err(PakeError::NotConfirmed) }
+    if *expected == blake3::Hash::from_bytes(confirm) {
+        Ok(())
+    } else {
+        Err(PakeError::NotConfirmed)
+    }
 }
 
 fn spake_ids(ids: &Ids) -> (Identity, Identity) {
@@ -179,7 +180,8 @@ fn own_message(message: &[u8]) -> [u8; MESSAGE_LEN] {
 /// one canonical encoding, so everything else is somebody's experiment.
 fn checked(message: &[u8], side: u8) -> Result<[u8; MESSAGE_LEN], PakeError> {
     let message = <[u8; MESSAGE_LEN]>::try_from(message).map_err(|_| PakeError::Malformed)?;
-    let encoded = CompressedEdwardsY::from_slice(&message[1..]).map_err(|_| PakeError::Malformed)?;
+    let encoded =
+        CompressedEdwardsY::from_slice(&message[1..]).map_err(|_| PakeError::Malformed)?;
     let point = encoded.decompress().ok_or(PakeError::Malformed)?;
     let is_honest = message[0] == side
         && point.compress() == encoded
@@ -255,10 +257,8 @@ mod tests {
 
     #[test]
     fn a_wrong_code_convinces_nobody() {
-        let joined = join(
-            (&code("7K3M-9QWX"), ids(), &CHANNEL),
-            (&code("7K3M-9QWY"), ids(), &CHANNEL),
-        );
+        let joined =
+            join((&code("7K3M-9QWX"), ids(), &CHANNEL), (&code("7K3M-9QWY"), ids(), &CHANNEL));
         assert_eq!(joined, Err(PakeError::NotConfirmed));
     }
 
@@ -320,10 +320,19 @@ mod tests {
             let mut bad: Vec<_> = points.iter().map(|point| message(own, *point)).collect();
             bad.push(message(other, valid));
             bad.push(message(b'S', valid));
-            bad.extend([Vec::new(), vec![own], valid.to_vec(), [message(own, valid), vec![0]].concat()]);
+            bad.extend([
+                Vec::new(),
+                vec![own],
+                valid.to_vec(),
+                [message(own, valid), vec![0]].concat(),
+            ]);
             for bad in bad {
                 if own == SIDE_CLIENT {
-                    assert_eq!(answer(&code, ids(), &bad).err(), Some(PakeError::Malformed), "{bad:?}");
+                    assert_eq!(
+                        answer(&code, ids(), &bad).err(),
+                        Some(PakeError::Malformed),
+                        "{bad:?}"
+                    );
                 } else {
                     let (joining, _) = start(&code, ids());
                     let error = joining.finish(&bad, &CHANNEL).err();

@@ -148,7 +148,10 @@ impl StateDir {
             }
             let mut text = String::new();
             let pid = (&file).take(PID_LEN_MAX).read_to_string(&mut text).ok();
-            return Err(StateError::Locked { path, pid: pid.and_then(|_| text.trim().parse().ok()) });
+            return Err(StateError::Locked {
+                path,
+                pid: pid.and_then(|_| text.trim().parse().ok()),
+            });
         }
         file.set_len(0).map_err(StateError::io(&path))?;
         writeln!(file, "{}", std::process::id()).map_err(StateError::io(&path))?;
@@ -160,9 +163,14 @@ impl StateDir {
         &self.layout
     }
 
-    /// The file of this machine's own key.
-    pub fn identity_path(&self) -> PathBuf {
-        self.layout.state.join("identity.pem")
+    /// The file of the node's own key: who this machine is.
+    pub fn node_key_path(&self) -> PathBuf {
+        self.layout.state.join("node.pem")
+    }
+
+    /// The file of the user's key: who asks other machines.
+    pub fn user_key_path(&self) -> PathBuf {
+        self.layout.state.join("user.pem")
     }
 
     /// The directory of the keys that may come in.
@@ -199,23 +207,33 @@ pub(crate) fn ensure_private_dir(path: &Path) -> Result<(), StateError> {
     if !path.is_absolute() {
         return Err(StateError::NotAbsolute { path: path.to_owned() });
     }
+    let us = rustix::process::geteuid().as_raw();
+    match check_way_to(path, us) {
+        Err(error) if error.is_not_found() => {
+            make_private_dir(path)?;
+            check_way_to(path, us)?;
+        }
+        checked => checked?,
+    }
+    let metadata = fs::metadata(path).map_err(StateError::io(path))?;
+    check_private(path, &metadata, us, DIR_MODE)
+}
+
+fn make_private_dir(path: &Path) -> Result<(), StateError> {
     let made = DirBuilder::new().recursive(true).mode(DIR_MODE).create(path);
     match made {
+        // A symbolic link that leads nowhere.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(StateError::NotADirectory { path: path.to_owned() });
+            Err(StateError::NotADirectory { path: path.to_owned() })
         }
-        made => made.map_err(StateError::io(path))?,
+        made => made.map_err(StateError::io(path)),
     }
-    check_way_to(path)?;
-    let metadata = fs::metadata(path).map_err(StateError::io(path))?;
-    check_private(path, &metadata, DIR_MODE)
 }
 
 /// Every directory and symbolic link on the way to `path`, and `path` itself, must belong to root or
 /// to us, and only sticky directories may be writable by others. Links are followed one by one, so
 /// that a link in a safe place can't lead through an unsafe one.
-fn check_way_to(path: &Path) -> Result<(), StateError> {
-    let us = rustix::process::geteuid().as_raw();
+fn check_way_to(path: &Path, us: u32) -> Result<(), StateError> {
     let mut ahead: Vec<PathBuf> = steps(path);
     let mut at = PathBuf::from("/");
     let mut links = 0;
@@ -273,8 +291,7 @@ fn check_step(path: &Path, metadata: &Metadata, us: u32) -> Result<(), StateErro
 }
 
 /// The file or directory must be ours, and nobody else's business.
-fn check_private(path: &Path, metadata: &Metadata, wanted: u32) -> Result<(), StateError> {
-    let us = rustix::process::geteuid().as_raw();
+fn check_private(path: &Path, metadata: &Metadata, us: u32, wanted: u32) -> Result<(), StateError> {
     if metadata.uid() != us {
         return Err(StateError::NotOurs { path: path.to_owned(), owner: metadata.uid(), us });
     }
@@ -300,7 +317,7 @@ pub(crate) fn open_private(path: &Path, options: &mut OpenOptions) -> Result<Fil
     if !metadata.is_file() {
         return Err(StateError::NotAFile { path: path.to_owned() });
     }
-    check_private(path, &metadata, FILE_MODE)?;
+    check_private(path, &metadata, rustix::process::geteuid().as_raw(), FILE_MODE)?;
     Ok(file)
 }
 
@@ -377,3 +394,7 @@ const OPEN_TO_OTHERS: u32 = 0o077;
 /// Symbolic links on the way to a directory, as many as Linux follows.
 const LINKS_MAX: u32 = 40;
 const PID_LEN_MAX: u64 = 32;
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

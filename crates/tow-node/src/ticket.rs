@@ -170,7 +170,9 @@ fn is_address(text: &str) -> bool {
     };
     is_host
         && host.len() > 2 * usize::from(host.starts_with('['))
-        && !host.contains(|char: char| matches!(char, '/' | '@' | '?') || char.is_whitespace() || char.is_control())
+        && !host.contains(|char: char| {
+            matches!(char, '/' | '@' | '?') || char.is_whitespace() || char.is_control()
+        })
         && port.bytes().all(|byte| byte.is_ascii_digit())
         && port.parse::<u16>().is_ok_and(|port| port > 0)
 }

@@ -1,1 +1,86 @@
-fn main() {}
+//! `tow`: run commands and move files on machines you own, over one encrypted port.
+//!
+//! This crate has arguments, configuration, terminal output and exit codes. It is the only one
+//! that prints, exits or reads the environment, and it decides nothing about what is allowed.
+
+mod account;
+mod args;
+mod client;
+mod cmd;
+mod failure;
+mod home;
+mod output;
+mod progress;
+mod remote;
+mod stdio;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    start_log(&args);
+    let kind = failure::Kind::of(&args.command);
+    match dispatch(args) {
+        Ok(code) => code,
+        Err(failure) => failure.report(kind),
+    }
+}
+
+fn dispatch(args: Args) -> Result<ExitCode, Failure> {
+    let Args { command, quiet, verbose: _ } = args;
+    let quiet = output::Quiet(quiet);
+    match command {
+        Command::Serve(args) => cmd::serve::run(args),
+        Command::Invite(args) => cmd::invite::run(args),
+        Command::Join(args) => cmd::join::run(args),
+        Command::Keys(args) => cmd::keys::run(args),
+        Command::Hosts(args) => cmd::hosts::run(args),
+        Command::Run(args) => cmd::run::run(args),
+        Command::Ls(args) => cmd::ls::run(args),
+        Command::Get(args) => cmd::get::run(args, quiet),
+        Command::Put(args) => cmd::put::run(args, quiet),
+        Command::Audit(args) => cmd::audit::run(args),
+        Command::Doctor(args) => cmd::doctor::run(args),
+        Command::Classic(args) => Ok(cmd::classic::run(args)),
+        Command::Completions { shell } => cmd::completions::run(shell),
+    }
+}
+
+/// Clap's own exits, with the exit codes and the two lines of this program.
+fn usage(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    output::status(format_args!("tow: {}", text.trim_end()));
+    let runs =
+        std::env::args_os().nth(1).is_some_and(|word| failure::RUNS.iter().any(|run| word == *run));
+    ExitCode::from(if runs { failure::USAGE_OF_RUN } else { failure::USAGE })
+}
+
+fn start_log(args: &Args) {
+    let default = match (&args.command, args.verbose) {
+        (_, 2..) => "debug",
+        (Command::Serve(_), _) | (_, 1) => "info",
+        _ => "error",
+    };
+    let filter = EnvFilter::try_from_env("TOWLINE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(ansi && std::env::var_os("NO_COLOR").is_none())
+        .init();
+}

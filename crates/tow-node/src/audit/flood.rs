@@ -37,10 +37,12 @@ impl Floods {
             return Verdict::Write;
         }
         let outcome = record.outcome.clone();
-        let window = self
-            .kinds
-            .entry((record.what, code.number()))
-            .or_insert(Window { start: now, count: 0, held_back: 0, outcome });
+        let window = self.kinds.entry((record.what, code.number())).or_insert(Window {
+            start: now,
+            count: 0,
+            held_back: 0,
+            outcome,
+        });
         window.count += 1;
         if window.count <= RECORDS_PER_WINDOW {
             return Verdict::Write;

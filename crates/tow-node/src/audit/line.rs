@@ -10,7 +10,7 @@ use tow_proto::{ByteString, json};
 
 use super::{Outcome, Record, Who};
 use crate::clock;
-use crate::keys::sanitise_name;
+use crate::keys::printable_name;
 
 /// What the log adds to a record.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ pub(super) fn render(record: &Record, wall: SystemTime, extra: &Extra) -> Vec<u8
             Who::Uid(uid) => format!("uid:{uid}"),
             Who::Unknown => "unknown".to_owned(),
         },
-        name: if record.name.is_empty() { String::new() } else { sanitise_name(&record.name) },
+        name: printable_name(&record.name),
         from: Cow::Borrowed(&record.from),
         what: record.what,
         detail,

@@ -90,7 +90,7 @@ impl Conversation {
                 Err(_) => return,
             }
         }
-        pending().await
+        pending::<()>().await;
     }
 
     /// False at the end of the stream. Cancelling it loses nothing.

@@ -1,0 +1,72 @@
+//! Looking after a node, asking.
+
+use tow_proto::Kind;
+use tow_proto::message::{
+    AuditRequest, Invite, Invited, KeyInfo, KeyRm, KeyRmDone, Keys, Request, Status,
+};
+
+use super::{AskError, Connection};
+
+/// Makes a way in for one new device.
+///
+/// # Errors
+/// The refusal, or a lost link.
+pub async fn invite(connection: &mut Connection, invite: Invite) -> Result<Invited, AskError> {
+    connection.ask(&Request::Invite(invite)).await
+}
+
+/// Who may come in.
+///
+/// # Errors
+/// The refusal, or a lost link.
+pub async fn keys(connection: &mut Connection) -> Result<Vec<KeyInfo>, AskError> {
+    let keys: Keys = connection.ask(&Request::Keys).await?;
+    Ok(keys.keys)
+}
+
+/// Removes a key.
+///
+/// # Errors
+/// The refusal, or a lost link.
+pub async fn key_rm(connection: &mut Connection, key: &str) -> Result<KeyRmDone, AskError> {
+    connection.ask(&Request::KeyRm(KeyRm { key: key.to_owned() })).await
+}
+
+/// How the node is.
+///
+/// # Errors
+/// The refusal, or a lost link.
+pub async fn status(connection: &mut Connection) -> Result<Status, AskError> {
+    connection.ask(&Request::Status).await
+}
+
+/// Whether a log is read to its end or followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// What is there.
+    End,
+    /// And what comes.
+    Cancelled,
+}
+
+/// Reads the audit log; `take` gets JSON lines in portions that need not end at a line's end, and
+/// says whether to go on.
+///
+/// # Errors
+/// The refusal, or a lost link.
+pub async fn audit(
+    connection: &mut Connection,
+    until: Until,
+    mut take: impl FnMut(&[u8]) -> std::ops::ControlFlow<()>,
+) -> Result<(), AskError> {
+    let request = Request::Audit(AuditRequest { follow: until == Until::Cancelled });
+    let _: serde_json::Value = connection.ask(&request).await?;
+    loop {
+        let frame = connection.link.next_frame().await?;
+        match frame.kind {
+            Kind::Data if take(&frame.payload).is_continue() => {}
+            Kind::Data | Kind::End => return Ok(()),
+            _ => return Err(AskError::Protocol { what: "a frame that has no place here" }),
+        }
+    }
+}

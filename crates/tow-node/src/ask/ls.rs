@@ -1,0 +1,36 @@
+//! `ls`, asking.
+
+use tow_proto::message::{Entry, Ls, Request};
+use tow_proto::{ByteString, Kind};
+
+use super::{AskError, Connection, head};
+
+/// What to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// What is in a directory.
+    Inside,
+    /// The directory itself.
+    Itself,
+}
+
+/// Lists `path`, batch by batch.
+///
+/// # Errors
+/// The refusal, or a lost link.
+pub async fn ls(
+    connection: &mut Connection,
+    path: ByteString,
+    depth: Depth,
+    mut take: impl FnMut(Vec<Entry>),
+) -> Result<(), AskError> {
+    let request = Request::Ls(Ls { path, itself: depth == Depth::Itself });
+    let _: serde_json::Value = connection.ask(&request).await?;
+    loop {
+        let frame = connection.link.next_frame().await?;
+        match frame.kind {
+            Kind::End => return Ok(()),
+            _ => take(head(&frame)?),
+        }
+    }
+}

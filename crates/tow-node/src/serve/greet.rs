@@ -1,0 +1,181 @@
+//! The first heads of a link: who is it, and may they come in (PROTOCOL 3.1, 5)?
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use tokio::time::timeout;
+use tow_net::gate::{Loss, Place};
+use tow_net::{Link, door};
+use tow_proto::message::{Confirm, FirstHead, Hello, Join, JoinReply, VERSION, Welcome};
+use tow_proto::{Code, Kind, Refusal, Trust, json};
+
+use super::channel::{Peer, refuse};
+use super::{Shared, now};
+use crate::audit::{self, Outcome, Record as AuditRecord};
+use crate::grant::Grant;
+use crate::identity::PublicKey;
+use crate::invite::Offer;
+use crate::keys::{Lookup, Record};
+use crate::pake::{EXPORTER_LABEL, Ids};
+
+/// What the transport proved.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Who {
+    /// The holder of a key, by TLS.
+    Key(PublicKey, SocketAddr),
+    /// A user of this machine, by the kernel.
+    User(u32),
+}
+
+/// Reads the hello and answers it. `None` where the peer was refused or went away.
+pub(super) async fn greet(
+    shared: &Shared,
+    mut link: Link,
+    who: Who,
+    place: &Place,
+) -> Option<(Link, Peer)> {
+    let answer = timeout(door::HELLO_MAX, answer(shared, &mut link, who)).await;
+    match answer {
+        Ok(Ok((welcome, peer))) => {
+            link.prove();
+            link.send_head(&FirstHead::Welcome(welcome));
+            Some((link, peer))
+        }
+        Ok(Err(Some(refusal))) => {
+            place.lose(Loss::Bad);
+            let outcome = Outcome::Refused(refusal.code);
+            shared.audit.record(&who.record("", Trust::Unproved, "link", outcome));
+            refuse(&mut link, refusal);
+            link.close().await;
+            None
+        }
+        Ok(Err(None)) => {
+            place.lose(Loss::Bad);
+            None
+        }
+        Err(_) => {
+            place.lose(Loss::Late);
+            None
+        }
+    }
+}
+
+/// A refusal, or nothing to say because nobody is there.
+type Answer<T> = Result<T, Option<Refusal>>;
+
+async fn answer(shared: &Shared, link: &mut Link, who: Who) -> Answer<(Welcome, Peer)> {
+    let FirstHead::Hello(hello) = first_head(link).await? else {
+        return Err(Some(Code::OutOfOrder.into()));
+    };
+    if !hello.versions.contains(&VERSION) {
+        return Err(Some(Code::UnknownVersion.into()));
+    }
+    let mut confirm = None;
+    let grant = match who {
+        Who::User(uid) if uid == shared.uid || uid == 0 => Grant::owner(&shared.account.home)?,
+        Who::User(_) => return Err(Some(Code::UnknownKey.into())),
+        Who::Key(key, address) => {
+            if let Some(join) = &hello.join {
+                confirm = take_in(shared, link, key, address, &hello, join).await?;
+            }
+            grant_of(shared, &key)?
+        }
+    };
+    let welcome = Welcome {
+        version: VERSION,
+        features: Vec::new(),
+        agent: shared.agent.clone(),
+        machine: shared.machine.clone(),
+        rights: grant.rights(),
+        confirm,
+    };
+    Ok((welcome, Peer::new(grant, who)))
+}
+
+async fn first_head(link: &mut Link) -> Answer<FirstHead> {
+    let frame = link.next_frame().await.map_err(|_| None)?;
+    if frame.kind != Kind::Head {
+        return Err(Some(Code::OutOfOrder.into()));
+    }
+    json::from_slice(&frame.payload).map_err(|_| Some(Code::Malformed.into()))
+}
+
+fn grant_of(shared: &Shared, key: &PublicKey) -> Result<Grant, Refusal> {
+    let found = shared.keys().find(key);
+    match found {
+        Lookup::Known(record) => Grant::of(&record, now()),
+        Lookup::Removed(_) => Err(Code::RemovedKey.into()),
+        Lookup::Broken | Lookup::Unknown => Err(Code::UnknownKey.into()),
+    }
+}
+
+/// Lets a device take up its invitation. Gives our own confirmation where it joins by code.
+async fn take_in(
+    shared: &Shared,
+    link: &mut Link,
+    key: PublicKey,
+    address: SocketAddr,
+    hello: &Hello,
+    join: &Join,
+) -> Answer<Option<Confirm>> {
+    let ids = Ids { client: key, node: shared.key };
+    let exporter = link.exporter(EXPORTER_LABEL).ok_or(Some(Code::Internal.into()))?;
+    let (offer, confirm) = match join {
+        Join::Ticket { proof } => {
+            (shared.invitations.redeem(proof, &ids, &exporter, Instant::now())?, None)
+        }
+        Join::Code { pake } => {
+            let guess = shared.invitations.guess(Instant::now())?;
+            let (answered, message) = guess.answer(ids, pake)?;
+            link.send_head(&FirstHead::Join(JoinReply { pake: message.to_vec() }));
+            let FirstHead::Confirm(theirs) = first_head(link).await? else {
+                return Err(Some(Code::OutOfOrder.into()));
+            };
+            let (offer, ours) = answered.verify(&theirs.confirm, &exporter, Instant::now())?;
+            (offer, Some(Confirm { confirm: ours.to_vec() }))
+        }
+    };
+    let record = record(key, hello, offer);
+    let record = shared.keys().add(record).map_err(|error| {
+        tracing::error!(%error, "a key could not be stored");
+        Some(Code::Internal.into())
+    })?;
+    tracing::info!(name = %record.name, key = %key.id(), from = %address, "a device has joined");
+    let who = Who::Key(key, address);
+    shared.audit.record(&who.record(&record.name, Trust::Proved, "join", Outcome::Ok));
+    Ok(confirm)
+}
+
+fn record(key: PublicKey, hello: &Hello, offer: Offer) -> Record {
+    let Offer { rights, root, start, name, expires } = offer;
+    let name = name.unwrap_or_else(|| hello.name.clone());
+    Record { key, name, rights, root, start, created: now(), expires }
+}
+
+impl Who {
+    /// Who it is, for the audit log and for what belongs to them.
+    pub(super) fn id(&self) -> String {
+        match self {
+            Self::Key(key, _) => key.id().to_string(),
+            Self::User(uid) => format!("uid:{uid}"),
+        }
+    }
+
+    /// A record of what they did.
+    pub(super) fn record(
+        &self,
+        name: &str,
+        trust: Trust,
+        what: &'static str,
+        outcome: Outcome,
+    ) -> AuditRecord {
+        let (who, from) = match self {
+            Self::Key(key, address) => (audit::Who::Key(key.id()), address.to_string()),
+            Self::User(uid) => (audit::Who::Uid(*uid), "local".to_owned()),
+        };
+        let mut record = AuditRecord::new(who, trust, what, outcome);
+        record.name = name.to_owned();
+        record.from = from;
+        record
+    }
+}

@@ -1,0 +1,303 @@
+//! The serving side of every verb: accept, prove, dispatch.
+//!
+//! A link's life: [`tow_net::door`] (TLS) → [`greet`] (hello, who is it) → [`channel`] (one request
+//! after the other, each with the grant in hand) → the end.
+
+mod admin;
+mod channel;
+mod get;
+mod greet;
+mod links;
+mod ls;
+mod put;
+mod run;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tow_host::session::{Limits as SessionLimits, Sessions};
+use tow_net::gate::{Gate, Limits, Source};
+use tow_net::listen::{Accepted, ListenError, Listener, Peer as SocketPeer, listen};
+use tow_net::{Acceptor, Address, Link, ListenAddress, Stream, TlsError, TlsKeys, door};
+use tow_proto::Code;
+use tow_proto::message::LinkCounts;
+
+use self::channel::{ChannelError, Peer, Served};
+use self::links::Links;
+use crate::audit::Audit;
+use crate::grant::Grant;
+use crate::identity::{Identity, IdentityError, KeyId, PublicKey};
+use crate::invite::Invitations;
+use crate::keys::{Keys, KeysError};
+use crate::state::{NodeLock, StateDir, StateError};
+
+/// The account that programs run as: the one that runs the node.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its name.
+    pub user: String,
+    /// Its home directory, where grants start.
+    pub home: PathBuf,
+    /// Its login shell.
+    pub shell: PathBuf,
+    /// Its PATH, where programs are looked up.
+    pub path: OsString,
+    /// Its LANG, where there is one.
+    pub lang: Option<OsString>,
+}
+
+/// What a node is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen, beside the local Unix socket.
+    pub listen: Vec<ListenAddress>,
+    /// Connections that the kernel keeps waiting.
+    pub backlog: u32,
+    /// Default root of new grants; `/` where there is none.
+    pub root: Option<PathBuf>,
+    /// What the machine calls itself.
+    pub machine: String,
+    /// Program and version.
+    pub agent: String,
+    /// Who runs it.
+    pub account: Account,
+    /// Soft limit of open files.
+    pub descriptors: u64,
+}
+
+/// Why a node can't start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The node's own key.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The node's own key, for TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The keys that may come in.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// A socket.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The operating system.
+    #[error("sessions can't be looked after: {0}")]
+    Sessions(io::Error),
+}
+
+/// A running node.
+pub struct Node {
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    acceptor: Acceptor,
+    _lock: NodeLock,
+}
+
+/// What every link of a node shares.
+struct Shared {
+    key: PublicKey,
+    id: KeyId,
+    machine: String,
+    agent: String,
+    account: Account,
+    root: PathBuf,
+    uid: u32,
+    gate: Gate,
+    keys: Mutex<Keys>,
+    invitations: Invitations,
+    audit: Audit,
+    sessions: Sessions,
+    links: Links,
+    addresses: Vec<Address>,
+    backlog: u32,
+    started: Instant,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Node {
+    /// Opens the state directory and every socket. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left listening.
+    pub fn start(state: &StateDir, config: Config) -> Result<Self, StartError> {
+        let lock = state.lock()?;
+        let identity = Identity::load_or_create(&state.node_key_path())?;
+        let key = identity.public();
+        let tls = TlsKeys::new(identity.pkcs8_der(), tow_net::Spki(key.to_spki()))?;
+        let mut listeners = vec![local_listener(state, config.backlog)?];
+        for address in &config.listen {
+            listeners.push(listen(address, config.backlog)?);
+        }
+        let shared = Shared {
+            key,
+            id: key.id(),
+            machine: config.machine,
+            agent: config.agent,
+            root: config.root.unwrap_or_else(|| PathBuf::from("/")),
+            account: config.account,
+            uid: rustix::process::geteuid().as_raw(),
+            gate: Gate::new(Limits::for_descriptors(config.descriptors)),
+            keys: Mutex::new(Keys::load(&state.keys_dir())?),
+            invitations: Invitations::new(),
+            audit: Audit::open(&state.audit_path())?,
+            sessions: Sessions::new(SessionLimits::default()).map_err(StartError::Sessions)?,
+            links: Links::default(),
+            addresses: listeners.iter().map(|listener| listener.local_address().clone()).collect(),
+            backlog: config.backlog,
+            started: Instant::now(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        Ok(Self { shared: Arc::new(shared), listeners, acceptor: tls.acceptor(), _lock: lock })
+    }
+
+    /// Where it listens, the local Unix socket first.
+    pub fn addresses(&self) -> &[Address] {
+        &self.shared.addresses
+    }
+
+    /// The node's fingerprint.
+    pub fn id(&self) -> KeyId {
+        self.shared.id
+    }
+
+    /// Whether nobody may come in yet.
+    pub fn knows_nobody(&self) -> bool {
+        self.shared.keys().is_empty()
+    }
+
+    /// Makes an invitation as the owner: for the greeting of a node that knows nobody.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn invite(
+        &self,
+        request: &tow_proto::message::Invite,
+    ) -> Result<tow_proto::message::Invited, tow_proto::Refusal> {
+        let owner = Grant::owner(&self.shared.account.home)?;
+        admin::issue(&self.shared, &owner, request)
+    }
+
+    /// Serves until `stop` resolves, then ends links and sessions in order.
+    pub async fn serve(self, stop: impl Future<Output = ()>) {
+        let Self { shared, listeners, acceptor, _lock } = self;
+        for listener in listeners {
+            shared.tasks.spawn(accept(shared.clone(), listener, acceptor.clone()));
+        }
+        stop.await;
+        // The order: no new links, then no links, then the programs.
+        shared.stop.cancel();
+        shared.tasks.close();
+        let _ = tokio::time::timeout(STOP_MAX, shared.tasks.wait()).await;
+        shared.sessions.shutdown().await;
+    }
+}
+
+impl Shared {
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        // A panic elsewhere does not make the keys on disk wrong.
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn link_counts(&self) -> LinkCounts {
+        let counts = self.gate.counts();
+        LinkCounts {
+            open: counts.proved,
+            half_open: counts.unproved,
+            half_open_max: self.gate.limits().unproved as u64,
+            dropped_full: counts.dropped_full,
+            dropped_late: counts.dropped_late,
+            dropped_bad: counts.dropped_bad,
+            accepted: counts.accepted,
+        }
+    }
+}
+
+fn local_listener(state: &StateDir, backlog: u32) -> Result<Listener, ListenError> {
+    listen(&ListenAddress::Unix(state.layout().socket.clone()), backlog)
+}
+
+/// The accept loop: nothing is awaited here that a peer could delay.
+async fn accept(shared: Arc<Shared>, listener: Listener, acceptor: Acceptor) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.stop.cancelled() => return,
+        };
+        match accepted {
+            Ok(accepted) => {
+                shared.tasks.spawn(serve_socket(shared.clone(), accepted, acceptor.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no connection could be accepted");
+                tokio::time::sleep(tow_net::listen::ACCEPT_PAUSE).await;
+            }
+        }
+        // Those that were dropped have to close before more are taken in.
+        while shared.gate.is_behind() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+async fn serve_socket(shared: Arc<Shared>, accepted: Accepted, acceptor: Acceptor) {
+    let Accepted { stream, peer } = accepted;
+    let source = match peer {
+        SocketPeer::Tcp(address) => address.ip().into(),
+        SocketPeer::Unix { .. } => Source::Local,
+    };
+    let mut place = shared.gate.admit(source);
+    let proved = tokio::select! {
+        biased;
+        () = place.dropped() => return,
+        () = shared.stop.cancelled() => return,
+        proved = prove(&shared, stream, peer, &acceptor, &place) => proved,
+    };
+    let Some((mut link, peer)) = proved else { return };
+    if place.prove().is_err() {
+        channel::refuse(&mut link, Code::Busy.into());
+        return link.close().await;
+    }
+    // Boxed, so that a connection which says nothing does not hold the room for all of this.
+    Box::pin(channel::serve(&shared, link, peer)).await;
+}
+
+/// Until the peer is known, and welcome.
+async fn prove(
+    shared: &Shared,
+    stream: Stream,
+    peer: SocketPeer,
+    acceptor: &Acceptor,
+    place: &tow_net::gate::Place,
+) -> Option<(Link, Peer)> {
+    let (link, who) = match (stream, peer) {
+        (Stream::Unix(stream), SocketPeer::Unix { uid, .. }) => {
+            (Link::from_unix(stream), greet::Who::User(uid))
+        }
+        (stream, SocketPeer::Tcp(address)) => {
+            let link = door::answer(stream, acceptor, place).await?;
+            let key = PublicKey::from_spki(&link.peer_key()?.ok()?.0).ok()?;
+            (link, greet::Who::Key(key, address))
+        }
+        _ => return None,
+    };
+    Box::pin(greet::greet(shared, link, who, place)).await
+}
+
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Longest wait for links to end when the node stops.
+const STOP_MAX: Duration = Duration::from_secs(3);

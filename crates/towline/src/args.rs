@@ -1,0 +1,327 @@
+//! The command line. Help texts are what a person reads first: short, and in their words.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::cmd::classic::ClassicArgs;
+
+/// Run commands and move files on machines you own, over one encrypted port.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tow",
+    version,
+    arg_required_else_help = true,
+    after_help = "On the machine to be reached:   tow serve\n\
+                  On the one you sit at:          tow join HOST CODE\n\
+                  Then:                           tow run HOST -- uname -a\n\
+                  \x20                               tow get HOST:file ."
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Say less: no progress, no summary
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Say more; twice for the details
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make this machine reachable
+    Serve(ServeArgs),
+    /// Make a way in for one new device (on the machine itself)
+    Invite(InviteArgs),
+    /// Give my key to a machine that invited me, and remember its key
+    Join(JoinArgs),
+    /// Who may come in here
+    Keys(KeysArgs),
+    /// Which machines I know
+    Hosts(HostsArgs),
+    /// Run a program on a machine
+    Run(RunArgs),
+    /// List files on a machine
+    Ls(LsArgs),
+    /// Copy files and directories from a machine
+    Get(GetArgs),
+    /// Copy files and directories to a machine
+    Put(PutArgs),
+    /// Who did what on a machine, from where, with what outcome
+    Audit(AuditArgs),
+    /// What is wrong with my set-up, and how to mend it
+    Doctor(DoctorArgs),
+    /// The socket text's own programs: plain TCP, for learning and old peers
+    Classic(ClassicArgs),
+    /// Shell completions, on stdout
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct ServeArgs {
+    /// Where to listen: ADDR:PORT, [V6]:PORT, :PORT or unix:/PATH; may be given several times
+    #[arg(long, value_name = "ADDR", default_value = "[::]:8690")]
+    pub(crate) listen: Vec<String>,
+    /// Default root of new grants
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Connections that the kernel keeps waiting for us
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub(crate) backlog: u32,
+    /// Print one JSON line once ready
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Do not serve browsers
+    #[arg(long)]
+    pub(crate) no_web: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Right {
+    /// Run programs
+    Run,
+    /// List and read files
+    Read,
+    /// Write, rename and delete files
+    Write,
+    /// Forward connections
+    Forward,
+    /// Manage keys and everybody's sessions
+    Admin,
+    /// Watch sessions
+    Watch,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct InviteArgs {
+    /// What the new device may do [default: everything]
+    #[arg(long, value_delimiter = ',', value_name = "RIGHTS")]
+    pub(crate) may: Vec<Right>,
+    /// The directory that its files are confined to
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// What to call the device
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// How long the invitation is good for
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "10m")]
+    pub(crate) valid: Duration,
+    /// End the grant itself after this time [default: never]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) expires: Option<Duration>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct JoinArgs {
+    /// HOST[:PORT], or the whole ticket
+    pub(crate) target: String,
+    /// The code; asked for, or read from stdin, when it is not given
+    pub(crate) code: Option<String>,
+    /// What I call the machine
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<KeysAction>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysAction {
+    /// List them
+    Ls,
+    /// Remove one, by its name or the start of its fingerprint; its links are cut at once
+    Rm {
+        /// Name or start of the fingerprint
+        key: String,
+    },
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct HostsArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<HostsAction>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostsAction {
+    /// List them
+    Ls,
+    /// Forget one
+    Rm {
+        /// Its name
+        host: String,
+    },
+    /// Call one by another name
+    Rename {
+        /// The name it has
+        host: String,
+        /// The name it gets
+        name: String,
+    },
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "tow run [OPTIONS] HOST [OPTIONS] [--] PROGRAM [ARGUMENTS]…\n       tow run [OPTIONS] HOST [OPTIONS] 'SHELL LINE'"
+)]
+pub(crate) struct RunArgs {
+    /// The machine
+    pub(crate) host: String,
+    /// Working directory there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<OsString>,
+    /// Set a variable there, or pass mine on
+    #[arg(long, value_name = "K[=V]")]
+    pub(crate) env: Vec<OsString>,
+    /// End the program after this time; exit code 124
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// How long the program outlives this command's connection [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) lease: Option<Duration>,
+    /// Print the exit record as a last line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The program and its arguments, passed as they are; one word with a space in it is a shell line
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM"
+    )]
+    pub(crate) argv: Vec<OsString>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct LsArgs {
+    /// HOST:PATH
+    #[arg(required = true, value_name = "HOST:PATH")]
+    pub(crate) paths: Vec<OsString>,
+    /// Mode, owner, size and time of each
+    #[arg(short)]
+    pub(crate) long: bool,
+    /// Names that start with a dot, too
+    #[arg(short)]
+    pub(crate) all: bool,
+    /// Directories themselves, not what is in them
+    #[arg(short)]
+    pub(crate) directory: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct GetArgs {
+    /// HOST:PATH…, then where to [default: here]
+    #[arg(required = true, value_name = "HOST:PATH… [DEST]")]
+    pub(crate) paths: Vec<OsString>,
+    /// Print JSON lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct PutArgs {
+    /// SRC…, then HOST:PATH
+    #[arg(required = true, num_args = 2.., value_name = "SRC… HOST:PATH")]
+    pub(crate) paths: Vec<OsString>,
+    /// Print JSON lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct AuditArgs {
+    /// The machine
+    #[arg(default_value = ".")]
+    pub(crate) host: String,
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Print the records as they are
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `90`, `90s`, `10m`, `2h`, `1d`, `500ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| "expected a time such as 90s, 10m or 1d")?;
+    let millis = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err("expected a time such as 90s, 10m or 1d".into()),
+    };
+    let millis = number.checked_mul(millis).filter(|millis| *millis <= DURATION_MS_MAX);
+    millis.map(Duration::from_millis).ok_or_else(|| "at most ten years".into())
+}
+
+const DURATION_MS_MAX: u64 = 10 * 366 * 86_400_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str) -> Args {
+        Args::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn options_of_run_end_at_the_first_word_after_the_host() {
+        let Command::Run(run) = check("tow run box --cwd /tmp ls -l --json").command else {
+            panic!()
+        };
+        assert_eq!((run.argv.len(), run.json), (3, false));
+        assert_eq!(run.cwd.as_deref(), Some("/tmp".as_ref()));
+        let Command::Run(run) = check("tow run --json box -- -x -- y").command else { panic!() };
+        assert_eq!((run.argv, run.json), (vec!["-x".into(), "--".into(), "y".into()], true));
+    }
+
+    #[test]
+    fn a_time_has_a_unit_and_a_limit() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        for bad in ["", "s", "5w", "-1s", "1.5h", "99999999999999999999", "4000d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        <Args as clap::CommandFactory>::command().debug_assert();
+    }
+}

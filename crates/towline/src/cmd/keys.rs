@@ -1,0 +1,81 @@
+//! `tow keys`.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use tow_node::ask::admin;
+use tow_node::clock;
+use tow_node::grant::Right;
+use tow_proto::ByteString;
+use tow_proto::message::KeyInfo;
+
+use crate::args::{KeysAction, KeysArgs};
+use crate::client::{self, Here};
+use crate::failure::Failure;
+use crate::output;
+
+#[derive(Serialize)]
+struct Printed {
+    name: String,
+    id: String,
+    may: Vec<String>,
+    root: ByteString,
+    expires: Option<String>,
+    links: u32,
+}
+
+/// Who may come in on this machine.
+pub(crate) fn run(args: KeysArgs) -> Result<ExitCode, Failure> {
+    let here = Here::open()?;
+    let host = here.host(".")?;
+    client::block_on(async {
+        let mut connection = here.connect(&host).await?;
+        let done = match args.action.unwrap_or(KeysAction::Ls) {
+            KeysAction::Ls => match admin::keys(&mut connection).await {
+                Ok(keys) => Ok(list(keys, args.json)),
+                Err(error) => Err(error),
+            },
+            KeysAction::Rm { key } => admin::key_rm(&mut connection, &key).await.map(|done| {
+                if args.json {
+                    return output::json(&serde_json::json!({
+                        "name": done.name, "id": done.id, "links": done.links
+                    }))
+                    .map_err(Failure::from);
+                }
+                output::status(format_args!(
+                    "Removed {} ({}); {} open links were cut.",
+                    done.name, done.id, done.links
+                ));
+                Ok(())
+            }),
+        };
+        connection.close().await;
+        done.map_err(|error| client::failure(&host, error))?
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(keys: Vec<KeyInfo>, json: bool) -> Result<(), Failure> {
+    if keys.is_empty() && !json {
+        output::status("No key may come in yet. To let a device in: tow invite");
+    }
+    for key in keys {
+        let may: Vec<_> = Right::list(key.rights).iter().map(ToString::to_string).collect();
+        let expires = key.expires.map(|at| clock::to_rfc3339(clock::from_unix_secs(at)));
+        if json {
+            let KeyInfo { name, id, root, links, .. } = key;
+            output::json(&Printed { name, id, may, root, expires, links })?;
+        } else {
+            output::line(format_args!(
+                "{:<20} {}  {}  root {}{}{}",
+                key.name.escape_debug().to_string(),
+                key.id,
+                may.join(","),
+                key.root,
+                expires.map(|at| format!("  until {at}")).unwrap_or_default(),
+                if key.links > 0 { format!("  {} links", key.links) } else { String::new() },
+            ))?;
+        }
+    }
+    Ok(())
+}

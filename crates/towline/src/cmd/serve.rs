@@ -1,0 +1,120 @@
+//! `tow serve`.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tow_net::{Address, ListenAddress};
+use tow_node::grant::Right;
+use tow_node::serve::{Config, Node, StartError};
+use tow_node::state::{StateDir, StateError};
+use tow_proto::message::Invite;
+
+use crate::args::ServeArgs;
+use crate::failure::Failure;
+use crate::{account, home, output};
+
+#[derive(Serialize)]
+struct Ready {
+    event: &'static str,
+    listen: Vec<String>,
+    id: String,
+}
+
+/// Serves until INT or TERM.
+pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
+    if rustix::process::geteuid().is_root() {
+        output::status(
+            "tow: warning: running as root: whoever has the right `run` is root on this machine",
+        );
+    }
+    let listen = args
+        .listen
+        .iter()
+        .map(|text| {
+            text.parse::<ListenAddress>().map_err(|error| Failure::usage(error.to_string()))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let root = args.root.map(|root| {
+        root.canonicalize().map_err(|error| Failure::usage(format!("{}: {error}", root.display())))
+    });
+    let config = Config {
+        listen,
+        backlog: args.backlog,
+        root: root.transpose()?,
+        machine: account::machine(),
+        agent: account::AGENT.to_owned(),
+        account: account::account(),
+        descriptors: raise_descriptors(),
+    };
+    let state = StateDir::open(home::layout()?).map_err(Failure::other)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let node = Node::start(&state, config).map_err(start_failure)?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        announce(&node, args.json)?;
+        node.serve(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            tracing::info!("stopping");
+        })
+        .await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn announce(node: &Node, json: bool) -> Result<(), Failure> {
+    let listen: Vec<_> = node.addresses().iter().map(Address::to_url).collect();
+    if json {
+        let id = node.id().to_string();
+        // The local socket has its fixed place; what a caller needs are the ports.
+        let listen = listen.into_iter().skip(1).collect();
+        return Ok(output::json(&Ready { event: "ready", listen, id })?);
+    }
+    for address in &listen {
+        tracing::info!("listening on {address}");
+    }
+    if node.knows_nobody() {
+        // A code belongs before a person's eyes, never into a log.
+        if std::io::stderr().is_terminal() {
+            let everything = Invite {
+                rights: Right::all(),
+                root: None,
+                name: None,
+                valid_secs: 600,
+                grant_secs: None,
+            };
+            let invited = node.invite(&everything).map_err(|refusal| Failure::other(refusal))?;
+            super::invite::show(&invited);
+        } else {
+            tracing::info!("no key is known yet; to let a device in: tow invite");
+        }
+    }
+    Ok(())
+}
+
+fn start_failure(error: StartError) -> Failure {
+    let failure = Failure::other(&error);
+    match error {
+        StartError::State(StateError::Locked { .. }) => failure.hint(
+            "one node serves a state directory; set TOWLINE_HOME to another for a second one",
+        ),
+        StartError::Listen(tow_net::listen::ListenError::AddressInUse { .. }) => {
+            failure.hint("choose another port with --listen, or stop what listens there")
+        }
+        _ => failure,
+    }
+}
+
+/// Raises the soft limit of open files to the hard one, and gives it.
+fn raise_descriptors() -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
