@@ -1,0 +1,45 @@
+# Thin names. The steps are in xtask/src/main.rs, the measurements in bench/.
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# A tool that runs for two seconds need not be optimised: 1.5 minutes to build instead of 6.
+QUICKLY := CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256
+
+# $(call need,COMMAND,PACKAGES): installs Debian packages where a command is missing.
+need = command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $(2); }
+
+.PHONY: test test-peers bench demo install deny tools peers
+
+# Formatting, lints, dependencies, tests: all that a change has to pass.
+test: tools
+	cargo x ci
+
+# Against the programs of others: ssh, and the text's own in Python.
+test-peers: peers
+	bench/test-peers
+
+# Measurements beside rsync, scp and ssh.
+bench: peers
+	bench/run
+
+# Two throw-away machines on this one: invite, join, run, put, cut, get.
+demo:
+	cargo x demo
+
+install:
+	cargo install --locked --path crates/towline
+
+deny: tools
+	cargo x deny
+
+tools:
+	@$(call need,cc,gcc libc6-dev)
+	@$(call need,python3,python3)
+	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+	@cargo deny --version >/dev/null 2>&1 || $(QUICKLY) cargo install --locked cargo-deny@0.20.2
+
+peers: tools
+	@$(call need,ssh,openssh-client)
+	@PATH=$$PATH:/usr/sbin; $(call need,sshd,openssh-server)
+	@$(call need,rsync,rsync)
