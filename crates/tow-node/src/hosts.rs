@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use crate::clock;
 use crate::identity::PublicKey;
-use crate::keys::{line_of, printable_name, unique_name};
-use crate::state::{self, StateError};
+use crate::names::{printable_name, unique_name};
+use crate::state::{self, StateError, line_of};
 
 /// A known machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,20 +4,21 @@
 //! A file that is not understood to the last field gives nothing: its key stays outside until it is
 //! mended. The node is the only writer; it reads the directory once.
 
+mod file;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tow_proto::byte_string::{ByteString, escape};
 use tow_proto::message::Rights;
 use tow_proto::{Code, Refusal};
 
 use crate::clock;
-use crate::grant::{Grant, Right};
+use crate::grant::Grant;
 use crate::identity::{KeyId, PublicKey};
+use crate::names::{sanitise_name, unique_name};
 use crate::state::{self, StateError};
 
 /// A key and what it may do.
@@ -122,8 +123,8 @@ pub enum KeysError {
     /// No key has this name or fingerprint.
     #[error("no key has this name, nor a fingerprint that starts so")]
     NotFound,
-    /// Several keys have fingerprints that start so.
-    #[error("{count} keys have fingerprints that start so")]
+    /// Several keys are called so, or have fingerprints that start so.
+    #[error("{count} keys are called so, or have fingerprints that start so")]
     Ambiguous {
         /// How many.
         count: usize,
@@ -183,10 +184,7 @@ impl Keys {
         record.name = unique_name(&name, |name| {
             self.list().any(|other| other.name == name && other.key != record.key)
         });
-        state::write_private(
-            &self.record_path(&id),
-            RecordFile::from(&record).to_toml().as_bytes(),
-        )?;
+        file::write_record(&self.record_path(&id), &record)?;
         remove_if_there(&self.tombstone_path(&id))?;
         self.entries.insert(id, Entry::Known(record.clone()));
         Ok(record)
@@ -205,12 +203,12 @@ impl Keys {
         };
         let tombstone =
             Tombstone { id, name, removed: clock::from_unix_secs(clock::unix_secs(now)) };
-        let file =
-            toml::to_string(&TombstoneFile::from(&tombstone)).expect("a name and a time are TOML");
         // First the tombstone: it counts more than the record, should we be cut off in between.
-        state::write_private(&self.tombstone_path(&id), file.as_bytes())?;
+        file::write_tombstone(&self.tombstone_path(&id), &tombstone)?;
         self.entries.insert(id, Entry::Removed(tombstone.clone()));
-        remove_if_there(&self.record_path(&id))?;
+        if let Err(error) = remove_if_there(&self.record_path(&id)) {
+            tracing::warn!(%error, "the file of a removed key is still there, and does not count");
+        }
         self.forget_oldest_tombstones();
         Ok(tombstone)
     }
@@ -238,23 +236,22 @@ impl Keys {
     }
 
     fn resolve(&self, query: &str) -> Result<KeyId, KeysError> {
-        if let Some(record) = self.list().find(|record| record.name == query) {
-            return Ok(record.key.id());
+        let named = self.list().filter(|record| record.name == query);
+        let mut found: Vec<KeyId> = named.map(|record| record.key.id()).collect();
+        if found.is_empty() && query.chars().filter(|char| *char != '-').count() >= PREFIX_LEN_MIN {
+            let here = self.entries.iter().filter(|(_, entry)| !matches!(entry, Entry::Removed(_)));
+            found = here.map(|(id, _)| *id).filter(|id| id.starts_with(query)).collect();
         }
-        let is_prefix = query.chars().filter(|char| *char != '-').count() >= PREFIX_LEN_MIN;
-        let mut found = self.entries.iter().filter(|(id, entry)| {
-            is_prefix && !matches!(entry, Entry::Removed(_)) && id.starts_with(query)
-        });
-        let (id, _) = found.next().ok_or(KeysError::NotFound)?;
-        match found.count() {
-            0 => Ok(*id),
-            more => Err(KeysError::Ambiguous { count: more + 1 }),
+        match found.as_slice() {
+            [] => Err(KeysError::NotFound),
+            [id] => Ok(*id),
+            several => Err(KeysError::Ambiguous { count: several.len() }),
         }
     }
 
     fn load_record(&mut self, path: PathBuf) {
         let id = id_of(&path);
-        match read_record(&path, id) {
+        match file::read_record(&path, id) {
             Ok(record) => {
                 self.entries.insert(record.key.id(), Entry::Known(record));
             }
@@ -271,14 +268,7 @@ impl Keys {
 
     fn load_tombstone(&mut self, path: PathBuf) {
         let Some(id) = id_of(&path) else { return };
-        let read = state::read_private(&path, FILE_LEN_MAX).ok();
-        let file = read.and_then(|bytes| toml::from_slice::<TombstoneFile>(&bytes).ok());
-        // Even one that can't be read says that the key was removed.
-        let TombstoneFile { name, removed } = file.unwrap_or_else(|| TombstoneFile {
-            name: String::new(),
-            removed: SystemTime::UNIX_EPOCH,
-        });
-        self.entries.insert(id, Entry::Removed(Tombstone { id, name, removed }));
+        self.entries.insert(id, Entry::Removed(file::read_tombstone(&path, id)));
     }
 
     fn forget_oldest_tombstones(&mut self) {
@@ -332,68 +322,10 @@ impl Lookup {
     }
 }
 
-/// A name that can be shown and typed: printable, no white space at its ends, at most
-/// [`NAME_LEN_MAX`] bytes; `device` where nothing is left.
-pub fn sanitise_name(name: &str) -> String {
-    let name = printable_name(name);
-    if name.is_empty() { NAMELESS.to_owned() } else { name }
-}
-
-/// The same, and empty where nothing is left.
-pub(crate) fn printable_name(name: &str) -> String {
-    let printable: String = name
-        .chars()
-        .filter(|char| {
-            matches!(
-                escape(char.encode_utf8(&mut [0; 4]).as_bytes()),
-                std::borrow::Cow::Borrowed(_)
-            )
-        })
-        .collect();
-    cut(printable.trim(), NAME_LEN_MAX).trim_end().to_owned()
-}
-
-/// `name`, or with `-2`, `-3`, … where it is taken.
-pub(crate) fn unique_name(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
-    let suffixed = (2u64..).map(|number| {
-        let suffix = format!("-{number}");
-        format!("{}{suffix}", cut(name, NAME_LEN_MAX - suffix.len()))
-    });
-    let mut names = std::iter::once(name.to_owned()).chain(suffixed);
-    names.find(|name| !is_taken(name)).unwrap_or_default()
-}
-
-/// The start of `text`, at most `len_max` bytes, without half a character.
-fn cut(text: &str, len_max: usize) -> &str {
-    let len = (0..=len_max.min(text.len())).rev().find(|len| text.is_char_boundary(*len));
-    &text[..len.unwrap_or(0)]
-}
-
-fn read_record(path: &Path, id: Option<KeyId>) -> Result<Record, BrokenReason> {
-    let bytes = state::read_private(path, FILE_LEN_MAX)?;
-    let text = String::from_utf8(bytes).map_err(|_| BrokenReason::NotText)?;
-    let file: RecordFile = toml::from_str(&text).map_err(|error| BrokenReason::Malformed {
-        line: line_of(&text, error.span()),
-        message: error.message().into(),
-    })?;
-    if id != Some(file.key.id()) {
-        return Err(BrokenReason::WrongName);
-    }
-    let record = Record::from(file);
-    if record.root.is_relative() || record.start.is_relative() {
-        return Err(BrokenReason::RelativePath);
-    }
-    Ok(record)
-}
-
-/// The line on which a mistake starts, from 1.
-pub(crate) fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
-    let start = span.map_or(0, |span| span.start).min(text.len());
-    1 + text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count()
-}
-
+/// The fingerprint that a file is named after, in the very form in which we name them.
 fn id_of(path: &Path) -> Option<KeyId> {
-    path.file_stem()?.to_str()?.parse().ok()
+    let stem = path.file_stem()?.to_str()?;
+    stem.parse().ok().filter(|id: &KeyId| id.to_string() == stem)
 }
 
 /// Files that end in `.toml`, without those that a crash left over.
@@ -417,86 +349,11 @@ fn remove_if_there(path: &Path) -> Result<(), StateError> {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RecordFile {
-    key: PublicKey,
-    name: String,
-    rights: Vec<Right>,
-    #[serde(with = "clock::rfc3339")]
-    created: SystemTime,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "clock::rfc3339::option")]
-    expires: Option<SystemTime>,
-    root: ByteString,
-    start: ByteString,
-}
-
-#[derive(Serialize, Deserialize)]
-struct TombstoneFile {
-    name: String,
-    #[serde(with = "clock::rfc3339")]
-    removed: SystemTime,
-}
-
-impl RecordFile {
-    fn to_toml(&self) -> String {
-        toml::to_string(self).expect("texts, lists of words and tables of texts are TOML")
-    }
-}
-
-impl From<&Record> for RecordFile {
-    fn from(record: &Record) -> Self {
-        Self {
-            key: record.key,
-            name: record.name.clone(),
-            rights: Right::list(record.rights),
-            created: record.created,
-            expires: record.expires,
-            root: path_bytes(&record.root),
-            start: path_bytes(&record.start),
-        }
-    }
-}
-
-impl From<RecordFile> for Record {
-    fn from(file: RecordFile) -> Self {
-        Self {
-            key: file.key,
-            name: sanitise_name(&file.name),
-            rights: Right::together(file.rights),
-            root: bytes_path(file.root),
-            start: bytes_path(file.start),
-            created: file.created,
-            expires: file.expires,
-        }
-    }
-}
-
-impl From<&Tombstone> for TombstoneFile {
-    fn from(tombstone: &Tombstone) -> Self {
-        Self { name: tombstone.name.clone(), removed: tombstone.removed }
-    }
-}
-
-fn path_bytes(path: &Path) -> ByteString {
-    use std::os::unix::ffi::OsStrExt as _;
-    path.as_os_str().as_bytes().into()
-}
-
-fn bytes_path(bytes: ByteString) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt as _;
-    std::ffi::OsString::from_vec(bytes.0).into()
-}
-
-/// Longest name of a device or a machine, in bytes.
-pub const NAME_LEN_MAX: usize = 64;
 /// Most keys that may come in.
 pub const KEYS_MAX: usize = 10_000;
 /// Most removed keys that are remembered.
 pub const TOMBSTONES_MAX: usize = 1_000;
-const FILE_LEN_MAX: u64 = 64 << 10;
 const PREFIX_LEN_MIN: usize = 4;
-const NAMELESS: &str = "device";
 
 #[cfg(test)]
 #[path = "keys_tests.rs"]

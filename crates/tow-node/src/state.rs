@@ -380,6 +380,12 @@ fn write_temp(path: &Path, bytes: &[u8]) -> Result<PathBuf, StateError> {
     Ok(temp)
 }
 
+/// The line on which a mistake starts, from 1.
+pub(crate) fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
+    let start = span.map_or(0, |span| span.start).min(text.len());
+    1 + text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count()
+}
+
 fn sync_parent(path: &Path) -> Result<(), StateError> {
     let Some(dir) = path.parent() else { return Ok(()) };
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(StateError::io(dir))

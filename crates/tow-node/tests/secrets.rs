@@ -24,7 +24,7 @@ impl TestDir {
         let path = std::env::temp_dir().join(name);
         // Of an earlier process of the same number.
         let _ = std::fs::remove_dir_all(&path);
-        std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+        std::fs::DirBuilder::new().mode(0o700).create(&path).expect("a new directory");
         Self(path)
     }
 }
@@ -80,7 +80,7 @@ fn invite(invitations: &Invitations) -> Issued {
         expires: None,
     };
     let valid = Duration::from_secs(60);
-    invitations.invite(offer, valid, Instant::now(), SystemTime::now()).unwrap()
+    invitations.invite(offer, valid, Instant::now(), SystemTime::now()).expect("the first")
 }
 
 /// The secret of a ticket, from its text: there is no other way to get at it.
@@ -88,8 +88,8 @@ fn secret_of(issued: &Issued) -> (Ticket, Vec<u8>) {
     let ticket =
         Ticket { address: "box:8690".to_owned(), key: ids().node, secret: issued.secret.clone() };
     let text = ticket.to_text();
-    let secret = URL_SAFE_NO_PAD.decode(text.rsplit('.').next().unwrap()).unwrap();
-    (ticket, secret)
+    let secret = URL_SAFE_NO_PAD.decode(text.rsplit('.').next().unwrap_or_default());
+    (ticket, secret.expect("a ticket ends in its secret"))
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tow_proto::{ByteString, json};
 
 use super::{Outcome, Record, Who};
 use crate::clock;
-use crate::keys::printable_name;
+use crate::names::printable_name;
 
 /// What the log adds to a record.
 #[derive(Clone, Copy, Debug)]
