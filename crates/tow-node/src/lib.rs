@@ -9,6 +9,7 @@ pub mod hosts;
 pub mod identity;
 pub mod invite;
 pub mod keys;
+pub mod names;
 pub mod pake;
 pub mod serve;
 pub mod state;
