@@ -1,6 +1,7 @@
 //! Partial files: hidden beside their destination, found again by the same transfer, written by one
 //! transfer at a time.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
@@ -57,10 +58,30 @@ impl Ids {
     }
 }
 
-/// A partial file from an earlier transfer, locked, and what it holds.
+/// A partial file that only its holder writes and renames.
+#[derive(Debug)]
+pub(super) struct Locked(OwnedFd);
+
+impl Deref for Locked {
+    type Target = OwnedFd;
+
+    fn deref(&self) -> &OwnedFd {
+        &self.0
+    }
+}
+
+impl Drop for Locked {
+    /// Closing would do, if no program were being started: between fork and exec, a child has the
+    /// handle too.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+/// A partial file from an earlier transfer, and what it holds.
 #[derive(Debug)]
 pub(super) struct Kept {
-    pub(super) file: OwnedFd,
+    pub(super) file: Locked,
     pub(super) tally: Tally,
 }
 
@@ -72,7 +93,7 @@ impl Kept {
         pool: &Arc<Pool>,
     ) -> Option<(Self, Vec<Hash>)> {
         let Ok(Existing::Ours(file)) = open_existing(dir, partial) else { return None };
-        let len = size_of_file(&fstat(&file).ok()?);
+        let len = size_of_file(&fstat(&*file).ok()?);
         let piece = piece_len(len);
         let mut tally = Tally::default();
         let mut hashes = Vec::new();
@@ -92,12 +113,12 @@ impl Kept {
     }
 
     /// Cuts it to its first `len` bytes, which the sender has found to be right.
-    pub(super) fn cut_to(self, len: u64, pool: &Arc<Pool>) -> Result<(OwnedFd, Tally), Code> {
+    pub(super) fn cut_to(self, len: u64, pool: &Arc<Pool>) -> Result<(Locked, Tally), Code> {
         let Self { file, tally } = self;
         if tally.bytes() == len {
             return Ok((file, tally));
         }
-        ftruncate(&file, len).map_err(code_of)?;
+        ftruncate(&*file, len).map_err(code_of)?;
         let mut tally = Tally::default();
         add_to(&mut tally, &file, len, pool).map_err(code_of)?;
         Ok((file, tally))
@@ -109,17 +130,21 @@ impl Kept {
 ///
 /// # Errors
 /// [`Code::Busy`] while another transfer writes it.
-pub(super) fn create(dir: &OwnedFd, partial: &[u8]) -> Result<OwnedFd, Code> {
+pub(super) fn create(dir: &OwnedFd, partial: &[u8]) -> Result<Locked, Code> {
     for _ in 0..TRIES_MAX {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         match open_within(dir, partial, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(file) if lock(&file, dir, partial) == Lock::Held => return Ok(file),
-            Ok(_) | Err(Errno::EXIST) => {}
+            Ok(file) => {
+                if let Lock::Held(file) = lock(file, dir, partial) {
+                    return Ok(file);
+                }
+            }
+            Err(Errno::EXIST) => {}
             Err(errno) => return Err(code_of(errno)),
         }
         match open_existing(dir, partial).map_err(code_of)? {
             Existing::Ours(file) => {
-                ftruncate(&file, 0).map_err(code_of)?;
+                ftruncate(&*file, 0).map_err(code_of)?;
                 return Ok(file);
             }
             Existing::Foreign => unlinkat(dir, partial, AtFlags::empty()).map_err(code_of)?,
@@ -155,7 +180,7 @@ pub(super) fn is_still_named(file: &OwnedFd, dir: &OwnedFd, name: &[u8]) -> bool
 
 enum Existing {
     /// A plain file of our own that nobody else writes, now locked.
-    Ours(OwnedFd),
+    Ours(Locked),
     /// Another transfer writes it.
     Busy,
     /// A link, a device, somebody else's file, or one with a second name.
@@ -176,28 +201,28 @@ fn open_existing(dir: &OwnedFd, partial: &[u8]) -> Result<Existing, Errno> {
     if !is_plain || stat.st_uid != geteuid().as_raw() {
         return Ok(if stat.st_nlink == 0 { Existing::Gone } else { Existing::Foreign });
     }
-    Ok(match lock(&file, dir, partial) {
-        Lock::Held => Existing::Ours(file),
+    Ok(match lock(file, dir, partial) {
+        Lock::Held(file) => Existing::Ours(file),
         Lock::Taken => Existing::Busy,
         Lock::OfAnother => Existing::Gone,
     })
 }
 
-#[derive(PartialEq, Eq)]
 enum Lock {
-    Held,
+    Held(Locked),
     Taken,
     /// Locked, but by now the name stands for another file, or for none.
     OfAnother,
 }
 
-/// Only who holds the lock writes a partial file or renames it. The lock goes with the handle.
-fn lock(file: &OwnedFd, dir: &OwnedFd, partial: &[u8]) -> Lock {
+/// Only who holds the lock writes a partial file or renames it.
+fn lock(file: OwnedFd, dir: &OwnedFd, partial: &[u8]) -> Lock {
     // File systems without locks are taken to have one writer.
-    if flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+    if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
         return Lock::Taken;
     }
-    if is_still_named(file, dir, partial) { Lock::Held } else { Lock::OfAnother }
+    let file = Locked(file);
+    if is_still_named(&file, dir, partial) { Lock::Held(file) } else { Lock::OfAnother }
 }
 
 /// Reads on up to `end`.

@@ -11,6 +11,7 @@ use tow_proto::message::Mtime;
 use tow_proto::{ByteString, Code};
 
 use super::meta::{FileId, permissions, timestamps};
+use super::partial::Locked;
 use crate::beneath::code_of;
 
 /// A file that is complete and right, but still under its partial name.
@@ -20,8 +21,7 @@ pub(super) struct Pending {
     pub(super) dir: Arc<OwnedFd>,
     pub(super) partial: Vec<u8>,
     pub(super) name: Vec<u8>,
-    /// Holds the lock.
-    pub(super) file: OwnedFd,
+    pub(super) file: Locked,
     pub(super) size: u64,
     pub(super) mode: u32,
     pub(super) mtime: Mtime,
@@ -62,7 +62,7 @@ impl Batch {
         let synced = match pending.as_slice() {
             [] => return Vec::new(),
             // For one file, waiting for everything else on its file system would be a waste.
-            [one] => one.dress().and_then(|()| fsync(&one.file)).map_err(code_of),
+            [one] => one.dress().and_then(|()| fsync(&*one.file)).map_err(code_of),
             many => sync_all(many),
         };
         let is_dressed = pending.len() == 1;
@@ -86,8 +86,8 @@ impl Batch {
 impl Pending {
     /// Permissions and time, just before the name: until then, the file is its owner's only.
     fn dress(&self) -> Result<(), Errno> {
-        fchmod(&self.file, Mode::from_raw_mode(permissions(self.mode)))?;
-        futimens(&self.file, &timestamps(self.mtime))
+        fchmod(&*self.file, Mode::from_raw_mode(permissions(self.mode)))?;
+        futimens(&*self.file, &timestamps(self.mtime))
     }
 
     fn rename(&self) -> Result<(), Errno> {
@@ -98,9 +98,9 @@ impl Pending {
 fn sync_all(pending: &[Pending]) -> Result<(), Code> {
     let mut devices = Vec::new();
     for one in pending {
-        let device = FileId::of(&fstat(&one.file).map_err(code_of)?).device;
+        let device = FileId::of(&fstat(&*one.file).map_err(code_of)?).device;
         if !devices.contains(&device) {
-            syncfs(&one.file).map_err(code_of)?;
+            syncfs(&*one.file).map_err(code_of)?;
             devices.push(device);
         }
     }

@@ -18,13 +18,14 @@ use tow_proto::{ByteString, Code, Refusal};
 use super::chunk::{Chunk, Pool};
 use super::destination::{Made, Place, check_target, make_dir};
 use super::meta::{is_time, kind_of, permissions, size_of_file, timestamps};
-use super::partial::{self, Ids, Kept, is_still_named, write_at};
+use super::partial::{self, Ids, Kept, Locked, is_still_named, write_at};
 use super::publish::{Batch, Pending, Unsettled};
 use super::tree::check_inner_path;
 use super::{ENTRIES_MAX, Item, Phase, Progress};
 use crate::beneath::{PATH_LEN_MAX, code_of, open_within};
 
-/// Takes what the sender sends. Dropped unfinished, it keeps partial files for a resume.
+/// Takes what the sender sends. Dropped unfinished, it puts what is complete in its place and keeps
+/// the partial file of what is not, for a resume.
 #[derive(Debug)]
 pub struct Receiver {
     place: Place,
@@ -67,7 +68,7 @@ enum State {
 struct Incoming {
     announced: Announced,
     target: Target,
-    file: OwnedFd,
+    file: Locked,
     tally: Tally,
 }
 
@@ -241,7 +242,7 @@ impl Receiver {
     }
 
     /// An empty partial file. What is pending may hold the last handles, or this very name.
-    fn create(&mut self, target: &Target, out: Out<'_>) -> Result<OwnedFd, Code> {
+    fn create(&mut self, target: &Target, out: Out<'_>) -> Result<Locked, Code> {
         match partial::create(&target.dir, &target.partial) {
             Err(Code::Busy) if !self.batch.is_empty() => {
                 self.publish(out);
@@ -348,8 +349,11 @@ impl Receiver {
         if !is_time(mtime) || !is_target || to.as_bytes().contains(&0) || path.is_empty() {
             return Err(violation(Code::Malformed));
         }
-        let target = self.target(path)?;
+        let mut target = self.target(path)?;
         check_target(&target.dir, &target.name).map_err(|code| Fault::about(code, path))?;
+        // Not the name of a file's partial, which may be pending. No path has a NUL in it.
+        let marked = [path.as_bytes(), b"\0"].concat();
+        target.partial = self.ids.partial_name(&marked, &target.name);
         target.make_link(to, mtime).map_err(|errno| Fault::about(code_of(errno), path))?;
         self.unsettled.add(&target.dir);
         self.summary.links += 1;
@@ -422,6 +426,12 @@ impl Receiver {
         self.summary.failed += 1;
         let path = why.path.clone().unwrap_or_default();
         out(TransferEvent::Failed(Failure { path, why }));
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.publish(&mut |_| {});
     }
 }
 
