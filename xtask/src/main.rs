@@ -4,6 +4,8 @@
 
 #![allow(clippy::print_stderr)] // A tool for the terminal of whoever builds.
 
+mod demo;
+
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -13,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 /// One command, run at the top of the workspace.
 type Step = fn() -> Result<()>;
 
-/// Every step that has a name, in the order of `ci`.
+/// The steps of `ci`, in its order.
 const STEPS: [(&str, Step); 4] =
     [("fmt-check", fmt_check), ("clippy", clippy), ("deny", deny), ("test", test)];
 
@@ -22,9 +24,12 @@ fn main() -> Result<()> {
     if name == "ci" {
         return STEPS.iter().try_for_each(|(name, step)| run(name, *step));
     }
+    if name == "demo" {
+        return demo::demo();
+    }
     match STEPS.iter().find(|(known, _)| *known == name) {
         Some((name, step)) => run(name, *step),
-        None => bail!("usage: cargo x {}|ci", STEPS.map(|(name, _)| name).join("|")),
+        None => bail!("usage: cargo x {}|ci|demo", STEPS.map(|(name, _)| name).join("|")),
     }
 }
 

@@ -35,7 +35,7 @@ const OWN_FILES: [(&str, &str); 11] = [
 
 const FILE_LEN_MAX: usize = 600;
 const FUNCTION_LEN_MAX: usize = 70;
-const LONG_FILES: [&str; 0] = [];
+const LONG_FILES: [&str; 1] = ["crates/towline/tests/classic.rs"];
 const LONG_FUNCTIONS: [&str; 0] = [];
 /// Files with `unsafe` in them.
 const UNSAFE: [(&str, &str); 2] = [
@@ -149,13 +149,14 @@ fn no_test_is_ignored_and_nothing_is_left_open() {
 fn files_and_functions_are_short() {
     let (mut long, mut count) = (Vec::new(), 0);
     for source in ours() {
-        if source.lines.len() > FILE_LEN_MAX && !LONG_FILES.contains(&source.path.as_str()) {
-            long.push(format!("{}: {} lines", source.path, source.lines.len()));
+        let len = source.lines.len();
+        if (len > FILE_LEN_MAX) != LONG_FILES.contains(&source.path.as_str()) {
+            long.push(format!("{}: {len} lines (is it in LONG_FILES?)", source.path));
         }
         for function in source.functions() {
             count += 1;
             let name = format!("{}::{}", source.path, function.name);
-            if function.len > FUNCTION_LEN_MAX && !LONG_FUNCTIONS.contains(&name.as_str()) {
+            if (function.len > FUNCTION_LEN_MAX) != LONG_FUNCTIONS.contains(&name.as_str()) {
                 long.push(format!("{name} (line {}): {} lines", function.line, function.len));
             }
         }
@@ -186,11 +187,13 @@ fn every_invariant_names_a_guard_that_exists() {
     let text = read("ARCHITECTURE.md");
     let invariants: Vec<&str> = text.split("Architecture Invariant: ").skip(1).collect();
     assert!(invariants.len() >= 9, "{} invariants", invariants.len());
+    let mut missing = Vec::new();
     for invariant in invariants {
         let guards: Vec<&str> = quoted(invariant).filter(|word| word.ends_with(".rs")).collect();
         assert!(!guards.is_empty(), "no guard: {invariant}");
-        none(guards.into_iter().filter(|path| !root().join(path).is_file()).map(str::to_owned));
+        missing.extend(guards.into_iter().filter(|path| !root().join(path).is_file()));
     }
+    none(missing.into_iter().map(str::to_owned));
 }
 
 #[test]
