@@ -145,14 +145,19 @@ fn errno() -> i32 {
 /// Every signal does what it does by default, also those that were ignored when the node was
 /// started, and none is blocked.
 fn reset_signals() {
-    // SAFETY: both structures are plain data for which all zeroes is valid (SIG_DFL is zero, an
-    // empty set is zero), and the kernel only reads them. Signals that can't be changed are
-    // refused, which does not matter.
-    unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
-        for signal in 1..=SIGNAL_MAX {
-            libc::sigaction(signal, &raw const default, ptr::null_mut());
+    // All zeroes are SIG_DFL, no flags and an empty mask, however the kernel orders them. Its own
+    // call, because the C library keeps two signals to itself and would leave them ignored.
+    let default = [0_u64; 8];
+    for signal in 1..=SIGNAL_MAX {
+        // SAFETY: the kernel reads one `struct sigaction`, which is smaller than `default`, and writes
+        // nothing. A signal that can't be changed is refused, which does not matter.
+        unsafe {
+            let old = ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, SIGNAL_SET_LEN);
         }
+    }
+    // SAFETY: a signal set is plain data for which all zeroes is valid; the kernel only reads it.
+    unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
@@ -168,5 +173,7 @@ fn close_on_exec_from(first: libc::c_uint) {
     }
 }
 
-/// Linux has 64 on most architectures; what is beyond is refused.
-const SIGNAL_MAX: i32 = 64;
+/// Linux has 64 signals on all architectures but MIPS.
+const SIGNAL_MAX: libc::c_long = 64;
+/// Bytes of a signal set, as the kernel has it.
+const SIGNAL_SET_LEN: libc::c_long = SIGNAL_MAX / 8;

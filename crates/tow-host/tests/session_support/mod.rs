@@ -1,0 +1,222 @@
+//! What the tests of sessions share: programs to run, and a viewer that checks what every viewer
+//! may rely on.
+#![allow(dead_code, reason = "every test binary uses its own part")]
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tow_host::session::{Limits, Output, Session, Sessions, Spec, Stdin, Viewer};
+use tow_proto::byte_string::ByteString;
+use tow_proto::content::Tally;
+use tow_proto::message::{Ended, ExitRecord, Lease, Program};
+
+/// Longer than anything takes that works, on the slowest machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+pub(crate) fn sessions() -> Sessions {
+    sessions_with(|_| ())
+}
+
+pub(crate) fn sessions_with(change: impl FnOnce(&mut Limits)) -> Sessions {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    Sessions::new(limits).expect("sessions")
+}
+
+/// Limits that make a session's end quick.
+pub(crate) fn short(limits: &mut Limits) {
+    limits.lease = Duration::from_millis(150);
+    limits.escalation = Duration::from_millis(200);
+    limits.removal = Duration::from_millis(50);
+}
+
+pub(crate) fn argv<T: AsRef<[u8]>>(words: &[T]) -> Spec {
+    let words = words.iter().map(|word| ByteString::from(word.as_ref())).collect();
+    spec(Program::Argv(words))
+}
+
+pub(crate) fn sh(line: &str) -> Spec {
+    spec(Program::Shell(line.into()))
+}
+
+fn spec(program: Program) -> Spec {
+    Spec {
+        program,
+        cwd: None,
+        home: "/tmp".into(),
+        user: "tester".into(),
+        shell: "/bin/sh".into(),
+        path: "/usr/local/bin:/usr/bin:/bin".into(),
+        lang: Some("C.UTF-8".into()),
+        env: Vec::new(),
+        stdin: Stdin::Open,
+        timeout: None,
+        lease: Lease::Attached,
+    }
+}
+
+pub(crate) async fn start(sessions: &Sessions, spec: Spec) -> Session {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let id = format!("request-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    sessions.start("owner", &id, spec).await.expect("the program starts")
+}
+
+/// Everything that a viewer saw.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) exit: ExitRecord,
+}
+
+/// Runs a program without input, to its end.
+pub(crate) async fn run(sessions: &Sessions, spec: Spec) -> Seen {
+    let mut viewer = start(sessions, spec).await.attach(0, 0);
+    viewer.end_stdin();
+    see(&mut viewer).await
+}
+
+/// The next output, within the deadline.
+pub(crate) async fn next(viewer: &mut Viewer) -> Output {
+    timeout(DEADLINE, viewer.next()).await.expect("output within the deadline")
+}
+
+/// The next output other than what is said about stdin, within the deadline.
+pub(crate) async fn next_out(viewer: &mut Viewer) -> Output {
+    loop {
+        match next(viewer).await {
+            Output::StdinRoom { .. } | Output::StdinClosed => {}
+            output => return output,
+        }
+    }
+}
+
+/// Looks from the start to the end, with plenty of credit, and checks that the ends tell what came.
+pub(crate) async fn see(viewer: &mut Viewer) -> Seen {
+    let mut seen: [Vec<u8>; 2] = Default::default();
+    let mut has_ended = [false; 2];
+    loop {
+        for (stream, seen) in [1, 2].into_iter().zip(&seen) {
+            viewer.allow(stream, seen.len() as u64 + (1 << 20));
+        }
+        match next(viewer).await {
+            Output::Bytes { stream, bytes } => {
+                let index = usize::from(stream) - 1;
+                assert!(!bytes.is_empty() && !has_ended[index]);
+                seen[index].extend_from_slice(&bytes);
+            }
+            Output::Ended { stream, total, blake3 } => {
+                let index = usize::from(stream) - 1;
+                assert_eq!((total, blake3), tally(&seen[index]));
+                assert!(!std::mem::replace(&mut has_ended[index], true), "ended twice");
+            }
+            Output::Exit(exit) => {
+                assert_eq!(has_ended, [true, true], "the exit came before an end");
+                assert_eq!((exit.stdout.bytes, exit.stdout.blake3), tally(&seen[0]));
+                assert_eq!((exit.stderr.bytes, exit.stderr.blake3), tally(&seen[1]));
+                let [stdout, stderr] = seen;
+                return Seen { stdout, stderr, exit };
+            }
+            Output::StdinRoom { .. } | Output::StdinClosed => {}
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+}
+
+/// Reads stdout until a line is whole.
+pub(crate) async fn line(viewer: &mut Viewer) -> String {
+    viewer.allow(1, 1 << 20);
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        if let Output::Bytes { stream: 1, bytes } = next(viewer).await {
+            line.extend(bytes);
+        }
+    }
+    String::from_utf8(line).expect("text").trim().to_owned()
+}
+
+pub(crate) fn tally(bytes: &[u8]) -> (u64, tow_proto::content::Hash) {
+    let mut tally = Tally::default();
+    tally.update(bytes);
+    (tally.bytes(), tally.hash())
+}
+
+/// Waits until something is so.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The record of a session that nobody looks at.
+pub(crate) async fn exit_of(session: &Session) -> ExitRecord {
+    until("the session ends", || async { session.exit().is_some() }).await;
+    session.exit().expect("it has ended")
+}
+
+/// The letter of a process's state; `None` when it is gone.
+pub(crate) fn state_of(pid: &str) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+pub(crate) async fn until_gone(pid: &str) {
+    until(&format!("process {pid} is gone"), || async { state_of(pid).is_none() }).await;
+}
+
+/// Kills a process that a test has left running on purpose.
+pub(crate) fn kill(pid: &str) {
+    let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+}
+
+pub(crate) fn code(record: &ExitRecord) -> u8 {
+    match record.ended {
+        Ended::Code(code) => code,
+        ref other => panic!("not a code: {other:?}"),
+    }
+}
+
+pub(crate) fn signal(record: &ExitRecord) -> &str {
+    match &record.ended {
+        Ended::Signal { name, .. } => name,
+        other => panic!("not a signal: {other:?}"),
+    }
+}
+
+/// A directory of the test's own, removed at its end.
+pub(crate) struct Dir(PathBuf);
+
+impl Dir {
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("tow-session-{}-{number}", std::process::id()));
+        std::fs::create_dir(&dir).expect("a new directory");
+        Self(dir)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A file with these permission bits.
+    pub(crate) fn file(&self, name: &str, content: &[u8], mode: u32) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.0.join(name);
+        std::fs::write(&path, content).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+        path
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
