@@ -136,11 +136,19 @@ impl Running {
     /// Writes to its stdin.
     ///
     /// # Panics
-    /// It is closed.
+    /// It reads no more.
     #[track_caller]
     pub fn write(&mut self, bytes: &[u8]) {
+        self.try_write(bytes).expect("stdin is read");
+    }
+
+    /// Writes to its stdin as much as it reads.
+    ///
+    /// # Errors
+    /// It reads no more.
+    pub fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         let stdin = self.stdin.as_mut().expect("stdin is open");
-        stdin.write_all(bytes).and_then(|()| stdin.flush()).expect("stdin is read");
+        stdin.write_all(bytes).and_then(|()| stdin.flush())
     }
 
     /// Ends its stdin.

@@ -42,7 +42,7 @@ pub(crate) enum Written {
 /// given bounds what it holds.
 pub(crate) struct Sink {
     shared: Arc<Shared>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: std::thread::JoinHandle<io::Result<()>>,
 }
 
 #[derive(Default)]
@@ -69,7 +69,7 @@ impl Sink {
             let shared = shared.clone();
             move || write(stream, output, &shared, &written)
         });
-        Self { shared, thread: Some(thread) }
+        Self { shared, thread }
     }
 
     /// Takes bytes.
@@ -84,11 +84,15 @@ impl Sink {
     }
 
     /// Waits until everything was written.
-    pub(crate) fn finish(mut self) {
+    ///
+    /// # Errors
+    /// Something was not, and not because its reader had enough.
+    pub(crate) fn finish(self) -> io::Result<()> {
         self.shared.lock().ended = true;
         self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        match self.thread.join() {
+            Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
         }
     }
 }
@@ -100,21 +104,28 @@ impl Shared {
     }
 }
 
-fn write(stream: u8, mut output: impl Write, shared: &Shared, written: &mpsc::Sender<Written>) {
-    let mut gone = false;
+fn write(
+    stream: u8,
+    mut output: impl Write,
+    shared: &Shared,
+    written: &mpsc::Sender<Written>,
+) -> io::Result<()> {
+    let mut result = Ok(());
     loop {
         let mut state = shared.lock();
         while state.bytes.is_empty() && !state.ended {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.bytes.is_empty() {
-            return;
+            return result;
         }
         let bytes = std::mem::take(&mut state.bytes);
         drop(state);
-        if !gone && output.write_all(&bytes).and_then(|()| output.flush()).is_err() {
-            gone = true;
-            let _ = written.blocking_send(Written::Gone(stream));
+        if result.is_ok() {
+            result = output.write_all(&bytes).and_then(|()| output.flush());
+            if result.is_err() {
+                let _ = written.blocking_send(Written::Gone(stream));
+            }
         }
         let _ = written.blocking_send(Written::Bytes(stream, bytes.len() as u64));
     }

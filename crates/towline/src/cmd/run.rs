@@ -25,13 +25,17 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let here = Here::open()?;
     let host = here.host(&args.host)?;
     let request = request(args)?;
-    let record = client::block_on(async {
+    let Carried { record, last_byte } = client::block_on(async {
         let connection = here.connect(&host).await?;
         let started = Running::start(connection, request).await;
         let running = started.map_err(|error| client::failure(&host, error))?;
         carry(running, &host).await
     })?;
     if json {
+        // The record has a line of its own, also where the program did not end its last one.
+        if last_byte != b'\n' {
+            output::line("")?;
+        }
         output::json(&Printed::from(&record))?;
     }
     Ok(exit_code(&record))
@@ -73,25 +77,35 @@ fn millis(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What became of the program.
+struct Carried {
+    record: ExitRecord,
+    /// The last of its stdout; an end of line where there was nothing.
+    last_byte: u8,
+}
+
 /// Carries the streams until the program has ended and all of its output was written here.
-async fn carry(mut running: Running, host: &Host) -> Result<ExitRecord, Failure> {
+async fn carry(mut running: Running, host: &Host) -> Result<Carried, Failure> {
     let (written_to, mut written) = mpsc::channel(WRITTEN_WAITING_MAX);
     let stdout = Sink::new(STDOUT, std::io::stdout(), written_to.clone());
     let stderr = Sink::new(STDERR, std::io::stderr(), written_to);
     let mut stdin = Some(read_stdin());
     let mut waiting: Vec<u8> = Vec::new();
+    let mut last_byte = b'\n';
     let mut signals = Signals::new()?;
     let record = loop {
         tokio::select! {
             output = running.next() => match output {
                 Ok(Output::Bytes { stream: STDERR, bytes }) => stderr.push(bytes),
-                Ok(Output::Bytes { bytes, .. }) => stdout.push(bytes),
+                Ok(Output::Bytes { bytes, .. }) => {
+                    last_byte = bytes.last().copied().unwrap_or(last_byte);
+                    stdout.push(bytes);
+                }
                 Ok(Output::StdinClosed) => stdin = None,
                 Ok(Output::Exit(record)) => break record,
                 Ok(Output::Ended { .. } | Output::StdinRoom) => {}
                 Err(error) => {
-                    stdout.finish();
-                    stderr.finish();
+                    let _ = (stdout.finish(), stderr.finish());
                     return Err(client::failure(host, error).hint(format!(
                         "the program's end is not known; without a viewer it is ended when its lease is over (session {})",
                         running.session(),
@@ -120,10 +134,12 @@ async fn carry(mut running: Running, host: &Host) -> Result<ExitRecord, Failure>
     };
     // The sinks' threads report to a channel that nobody reads any more.
     drop(written);
-    stdout.finish();
-    stderr.finish();
+    let written = [("stdout", stdout.finish()), ("stderr", stderr.finish())];
     running.finish().close().await;
-    Ok(*record)
+    for (name, result) in written {
+        result.map_err(|error| Failure::other(format!("{name}: {error}")))?;
+    }
+    Ok(Carried { record: *record, last_byte })
 }
 
 async fn next_input(stdin: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
