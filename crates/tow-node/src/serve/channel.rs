@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 use tow_net::{Link, LinkError, LinkEvent};
-use tow_proto::message::{FirstHead, Reply, Request};
+use tow_proto::message::{FirstHead, Reply, Request, Upward};
 use tow_proto::{ByteString, Code, Frame, Kind, Refusal, Trust, json};
 
 use super::greet::Who;
@@ -110,7 +110,8 @@ async fn serve_channels(shared: &Shared, link: &mut Link, peer: &Peer) -> Option
             Ok(LinkEvent::Closed) | Err(_) => return None,
         };
         let request = match request(&frame) {
-            Ok(request) => request,
+            Ok(Some(request)) => request,
+            Ok(None) => continue,
             Err(refusal) => return Some(refusal),
         };
         if let Err(refusal) = peer.grant.check(now()) {
@@ -125,11 +126,18 @@ async fn serve_channels(shared: &Shared, link: &mut Link, peer: &Peer) -> Option
     }
 }
 
-fn request(frame: &Frame) -> Result<Request, Refusal> {
-    if frame.kind != Kind::Head {
-        return Err(Code::OutOfOrder.into());
+/// The next request; `None` for what the client sent to the channel before, not knowing that it was
+/// over (PROTOCOL 3.2).
+fn request(frame: &Frame) -> Result<Option<Request>, Refusal> {
+    match frame.kind {
+        Kind::Head => match json::from_slice(&frame.payload) {
+            Ok(request) => Ok(Some(request)),
+            Err(_) if json::from_slice::<Upward>(&frame.payload).is_ok() => Ok(None),
+            Err(_) => Err(Code::Malformed.into()),
+        },
+        Kind::Data | Kind::End | Kind::Credit => Ok(None),
+        _ => Err(Code::OutOfOrder.into()),
     }
-    json::from_slice(&frame.payload).map_err(|_| Code::Malformed.into())
 }
 
 /// Carries a request out and records what became of it. A refusal in place of the reply leaves the
