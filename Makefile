@@ -1,4 +1,4 @@
-# Thin names. The steps are in xtask/src/main.rs, the measurements in bench/.
+# Thin names. What they do is in xtask/src/main.rs.
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -8,19 +8,19 @@ QUICKLY := CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO
 # $(call need,COMMAND,PACKAGES): installs Debian packages where a command is missing.
 need = command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $(2); }
 
-.PHONY: test test-peers bench demo install deny tools peers
+.PHONY: test test-peers bench demo install deny tools ssh
 
 # Formatting, lints, dependencies, tests: all that a change has to pass.
 test: tools
 	cargo x ci
 
-# Against the programs of others: ssh, and the text's own in Python.
-test-peers: peers
-	bench/test-peers
+# Against programs that are not ours: the text's own, in Python.
+test-peers: tools
+	cargo x test-peers
 
-# Measurements beside rsync, scp and ssh.
-bench: peers
-	bench/run
+# Measurements beside ssh, scp and cp.
+bench: tools ssh
+	cargo x bench
 
 # Two throw-away machines on this one: invite, join, run, put, cut, get.
 demo:
@@ -39,7 +39,6 @@ tools:
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 	@cargo deny --version >/dev/null 2>&1 || $(QUICKLY) cargo install --locked cargo-deny@0.20.2
 
-peers: tools
+ssh:
 	@$(call need,ssh,openssh-client)
 	@PATH=$$PATH:/usr/sbin; $(call need,sshd,openssh-server)
-	@$(call need,rsync,rsync)

@@ -20,16 +20,20 @@ const STEPS: [(&str, Step); 4] =
     [("fmt-check", fmt_check), ("clippy", clippy), ("deny", deny), ("test", test)];
 
 fn main() -> Result<()> {
-    let name = std::env::args().nth(1).unwrap_or_default();
-    if name == "ci" {
-        return STEPS.iter().try_for_each(|(name, step)| run(name, *step));
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let name = args.first().map_or("", String::as_str);
+    if let Some((name, step)) = STEPS.iter().find(|(known, _)| *known == name) {
+        return run(name, *step);
     }
-    if name == "demo" {
-        return demo::demo();
-    }
-    match STEPS.iter().find(|(known, _)| *known == name) {
-        Some((name, step)) => run(name, *step),
-        None => bail!("usage: cargo x {}|ci|demo", STEPS.map(|(name, _)| name).join("|")),
+    match name {
+        "ci" => STEPS.iter().try_for_each(|(name, step)| run(name, *step)),
+        "test-peers" => test_peers(),
+        "bench" => bench(&args[1..]),
+        "demo" => demo::demo(),
+        _ => {
+            let steps = STEPS.map(|(name, _)| name).join("|");
+            bail!("usage: cargo x {steps}|ci|test-peers|bench [CASE]…|demo")
+        }
     }
 }
 
@@ -63,6 +67,17 @@ fn test() -> Result<()> {
         return cargo(&["nextest", "run", "--workspace", "--locked"]);
     }
     cargo(&["test", "--workspace", "--locked", "--quiet"])
+}
+
+/// The tests that talk to other implementations.
+fn test_peers() -> Result<()> {
+    cargo(&["test", "--locked", "--package", "towline", "--test", "classic"])
+}
+
+fn bench(cases: &[String]) -> Result<()> {
+    let cases: Vec<&str> = cases.iter().map(String::as_str).collect();
+    let bench = ["run", "--release", "--locked", "--quiet", "--package", "tow-bench", "--"];
+    cargo(&[&bench[..], &cases].concat())
 }
 
 /// Whether cargo knows a subcommand.
