@@ -1,0 +1,112 @@
+//! Measurements, each beside its peers in the same run: `cargo x bench CASE…`. What each case does,
+//! and a stored run of it, is in docs/BENCHMARKS.md.
+//!
+//! Prints a table for each case and one line for each aim: PASS or MISS. A missed aim is a result,
+//! not an error.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A tool for the terminal of whoever builds.
+
+mod cpu;
+mod file;
+mod idle;
+mod memory;
+mod node;
+mod run;
+mod scratch;
+mod siege;
+mod ssh;
+mod stats;
+mod table;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, ValueEnum};
+
+use crate::scratch::Scratch;
+use crate::siege::attack::{self, Mode};
+
+/// Measures towline beside its peers.
+#[derive(Parser)]
+#[command(name = "tow-bench")]
+struct Args {
+    /// What to measure; everything where nothing is named.
+    cases: Vec<Case>,
+    /// Times that each contender of `file` has its turn.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Size of the one large file in MiB.
+    #[arg(long, default_value_t = 2048)]
+    mib: u64,
+    /// The `tow` to measure; else it is built.
+    #[arg(long)]
+    tow: Option<PathBuf>,
+    /// Be the attackers of a siege of this address.
+    #[arg(long, hide = true, requires = "mode")]
+    attack: Option<SocketAddr>,
+    #[arg(long, hide = true)]
+    mode: Option<Mode>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Case {
+    /// One large file in memory, both ways, beside scp, ssh and cp.
+    File,
+    /// A command on a fresh connection, beside ssh.
+    Run,
+    /// Memory of idle proved connections.
+    Idle,
+    /// Logins while 10,000 connections besiege the port.
+    Siege,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    if let (Some(target), Some(mode)) = (args.attack, args.mode) {
+        return attack::run(target, mode);
+    }
+    let tow = match args.tow {
+        Some(tow) => tow.canonicalize().with_context(|| format!("{}", tow.display()))?,
+        None => build()?,
+    };
+    let cases = if args.cases.is_empty() { Case::value_variants() } else { &args.cases };
+    for case in cases {
+        println!("{}", machine()?);
+        let scratch = Scratch::new()?;
+        match case {
+            Case::File => file::measure(&tow, scratch.path(), args.rounds, args.mib)?,
+            Case::Run => run::measure(&tow, scratch.path())?,
+            Case::Idle => idle::measure(&tow, scratch.path())?,
+            Case::Siege => siege::measure(&tow, scratch.path())?,
+        }
+        println!();
+    }
+    Ok(())
+}
+
+/// Builds `tow` as it ships, beside this program.
+fn build() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let top = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--quiet", "--package", "towline"])
+        .current_dir(top)
+        .status()
+        .context("cargo could not be started")?;
+    ensure!(status.success(), "tow could not be built: {status}");
+    let this = std::env::current_exe()?;
+    let target = this.ancestors().nth(2).context("this program lies in no target directory")?;
+    Ok(target.join("release/tow"))
+}
+
+/// What the figures belong to.
+fn machine() -> Result<String> {
+    let read = |path: &str| std::fs::read_to_string(Path::new("/proc").join(path)).context("/proc");
+    let kernel = read("sys/kernel/osrelease")?;
+    let load = read("loadavg")?;
+    let load = load.split(' ').next().unwrap_or_default();
+    let processors = std::thread::available_parallelism()?;
+    Ok(format!("{processors} processors, Linux {}, load {load} at the start", kernel.trim()))
+}
