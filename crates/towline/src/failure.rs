@@ -99,7 +99,11 @@ impl Failure {
             AskError::Connect(error) => connect(host, &error),
             AskError::OtherKey { known, seen } => Self::new(
                 Class::Connect,
-                format!("{host} shows another key than the one you know for it; nothing was sent\n  known: {}\n  shown: {}", known.id(), seen.id()),
+                format!(
+                    "{host} shows another key ({}) than the one you know for it ({}); nothing was sent",
+                    seen.id(),
+                    known.id()
+                ),
             )
             .hint(format!("somebody may be in between. If you know why the key changed: tow hosts rm {host}, then tow join {host}")),
             AskError::Silent => Self::new(Class::Connect, format!("{host}: {error}")),

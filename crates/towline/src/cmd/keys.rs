@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
-use tow_node::ask::admin;
+use tow_node::ask::{AskError, admin};
 use tow_node::clock;
 use tow_node::grant::Right;
-use tow_proto::ByteString;
-use tow_proto::message::KeyInfo;
+use tow_proto::message::{KeyInfo, KeyRmDone};
+use tow_proto::{ByteString, Code, Refusal};
 
 use crate::args::{KeysAction, KeysArgs};
-use crate::client::{self, Here};
+use crate::client::{self, Here, Host};
 use crate::failure::Failure;
 use crate::output;
 
@@ -35,24 +35,39 @@ pub(crate) fn run(args: KeysArgs) -> Result<ExitCode, Failure> {
                 Ok(keys) => Ok(list(keys, args.json)),
                 Err(error) => Err(error),
             },
-            KeysAction::Rm { key } => admin::key_rm(&mut connection, &key).await.map(|done| {
-                if args.json {
-                    return output::json(&serde_json::json!({
-                        "name": done.name, "id": done.id, "links": done.links
-                    }))
-                    .map_err(Failure::from);
-                }
-                output::status(format_args!(
-                    "Removed {} ({}); {} open links were cut.",
-                    done.name, done.id, done.links
-                ));
-                Ok(())
-            }),
+            KeysAction::Rm { key } => match admin::key_rm(&mut connection, &key).await {
+                Err(AskError::Refused(refusal)) => Ok(Err(not_removed(&host, &key, refusal))),
+                result => result.map(|done| removed(&done, args.json)),
+            },
         };
         connection.close().await;
         done.map_err(|error| client::failure(&host, error))?
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn removed(done: &KeyRmDone, json: bool) -> Result<(), Failure> {
+    let KeyRmDone { name, id, links } = done;
+    if json {
+        return Ok(output::json(&serde_json::json!({ "name": name, "id": id, "links": links }))?);
+    }
+    output::status(format_args!("Removed {name} ({id}); {links} open links were cut."));
+    Ok(())
+}
+
+/// A key is not a file: the words of those refusals are our own.
+fn not_removed(host: &Host, key: &str, refusal: Refusal) -> Failure {
+    let key = key.escape_debug();
+    match refusal.code {
+        Code::NotFound => Failure::other(format!(
+            "no key is called `{key}`, nor has a fingerprint that starts so"
+        )),
+        Code::Malformed => Failure::other(format!(
+            "several keys are called `{key}`, or have fingerprints that start so"
+        )),
+        _ => return client::failure(host, refusal.into()),
+    }
+    .hint("tow keys lists them")
 }
 
 fn list(keys: Vec<KeyInfo>, json: bool) -> Result<(), Failure> {
