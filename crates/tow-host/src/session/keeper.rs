@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::WaitIdStatus;
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
@@ -50,6 +51,7 @@ struct OutputPipe {
     heard_at: Instant,
     /// Given up although a process still holds it.
     is_held: bool,
+    is_wide: bool,
 }
 
 /// The leader's exit.
@@ -90,6 +92,7 @@ impl Keeper {
             tally: Box::default(),
             heard_at: now,
             is_held: false,
+            is_wide: false,
         };
         let keeper = Self {
             shared: Arc::clone(&shared),
@@ -160,6 +163,7 @@ impl Keeper {
                     output.tally.update(bytes);
                     output.heard_at = Instant::now();
                     room = self.shared.append(index, bytes);
+                    output.widen();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -319,24 +323,17 @@ impl Keeper {
             blake3: tally.hash(),
         });
         let record = ExitRecord { ended, by, lingering, stdout, stderr };
-        let publish = || {
-            let mut state = self.shared.lock();
-            state.leader = None;
-            state.stdin.close();
-            state.exit = Some(record);
-            drop(state);
-            self.shared.changed.notify_waiters();
-        };
+        // From here on no signal is sent to a number that may soon mean another process.
+        self.shared.lock().leader = None;
         match self.ending {
             None => {
-                self.shared.lock().leader = None;
                 self.leader.reap();
-                publish();
+                self.shared.publish(record);
             }
             Some(ending) => {
                 // The record does not wait for what survives the leader, but the leader's number
-                // must stay taken.
-                publish();
+                // must stay taken until that is gone.
+                self.shared.publish(record);
                 let _ = ending.await;
                 self.leader.reap();
             }
@@ -345,6 +342,18 @@ impl Keeper {
 }
 
 impl OutputPipe {
+    /// Gives a flood a larger pipe: fewer changes between the program and us. Only a flood, because
+    /// what all pipes of a user may hold together is limited, by default to 64 MiB (pipe(7)).
+    fn widen(&mut self) {
+        if !self.is_wide && self.tally.bytes() >= FLOOD_LEN {
+            self.is_wide = true;
+            if let Some(receiver) = &self.receiver {
+                // Refused where that limit is reached: the pipe stays as it is.
+                let _ = fcntl_setpipe_size(receiver, WIDE_PIPE_LEN);
+            }
+        }
+    }
+
     async fn readable(&self) {
         match &self.receiver {
             // An error shows again, and is handled, when it is read.
@@ -388,5 +397,9 @@ fn ended(status: &WaitIdStatus) -> Ended {
 
 /// Most bytes read at once.
 const READ_LEN: usize = 256 << 10;
+/// Bytes after which an output is a flood.
+const FLOOD_LEN: u64 = 1 << 20;
+/// Capacity of a flood's pipe in bytes; more is not allowed by default.
+const WIDE_PIPE_LEN: usize = 1 << 20;
 /// How often a pipe is read or written before the others have a turn.
 const PORTIONS_PER_TURN: usize = 16;

@@ -96,8 +96,8 @@ impl Sessions {
     /// running or finished, and looks at nothing else.
     ///
     /// # Errors
-    /// `BadArgument`, `TooLong`, `NoWorkingDirectory`, `ProgramNotFound` or `NotExecutable` for what
-    /// can't be run; `Busy` or `Stopping` for what can't be run now.
+    /// `Malformed`, `BadArgument`, `TooLong`, `NoWorkingDirectory`, `ProgramNotFound` or
+    /// `NotExecutable` for what can't be run; `Busy` or `Stopping` for what can't be run now.
     pub async fn start(
         &self,
         owner: &str,

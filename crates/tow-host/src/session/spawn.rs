@@ -149,8 +149,8 @@ fn reset_signals() {
     // call, because the C library keeps two signals to itself and would leave them ignored.
     let default = [0_u64; 8];
     for signal in 1..=SIGNAL_MAX {
-        // SAFETY: the kernel reads one `struct sigaction`, which is smaller than `default`, and writes
-        // nothing. A signal that can't be changed is refused, which does not matter.
+        // SAFETY: the kernel reads one `struct sigaction`, which is smaller than `default`, and
+        // writes nothing. A signal that can't be changed is refused, which does not matter.
         unsafe {
             let old = ptr::null_mut::<u64>();
             libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, SIGNAL_SET_LEN);

@@ -154,6 +154,15 @@ impl Shared {
         self.lock().logs[index].finish(hash);
         self.changed.notify_waiters();
     }
+
+    /// It has ended, and so have both outputs.
+    pub(super) fn publish(&self, record: ExitRecord) {
+        let mut state = self.lock();
+        state.stdin.close();
+        state.exit = Some(record);
+        drop(state);
+        self.changed.notify_waiters();
+    }
 }
 
 impl State {
