@@ -21,7 +21,8 @@ pub struct Get {
 pub struct GetReply {
     /// [`EntryKind::File`] or [`EntryKind::Dir`].
     pub kind: EntryKind,
-    /// The last component of the path, after links: the name it gets by default.
+    /// The name it gets by default: the last component of the path that was asked for, or of the
+    /// real path where that is no name (`.`, `..`).
     pub name: ByteString,
     /// The machine and the real path of the source: what partial files are tied to.
     pub source: ByteString,
@@ -149,7 +150,9 @@ pub enum HaveState {
         /// Length in bytes.
         #[serde(with = "big")]
         len: u64,
-        /// The hash of each piece of [`piece_len`] bytes, the last one shorter.
+        /// The hash of its start up to the end of each piece of [`piece_len`] bytes; the last one
+        /// is that of all of it. So each side reads it once, and what agrees up to a piece agrees
+        /// in everything before.
         pieces: Vec<Hash>,
     },
 }
