@@ -1,5 +1,7 @@
 //! A source that changes while it is read is never mixed, and never waited for.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod filekit;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! No path of a peer reaches anything outside of the root, whatever is done to the tree meanwhile.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod filekit;
 
 use std::fs;

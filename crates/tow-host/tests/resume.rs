@@ -1,5 +1,7 @@
 //! A transfer that was cut goes on from what is there, after proving that it is right.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod filekit;
 
 use std::fs;

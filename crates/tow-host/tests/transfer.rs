@@ -1,5 +1,7 @@
 //! Files and trees arrive as they were, under the right name, whole or not at all.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod filekit;
 
 use std::ffi::OsStr;

@@ -14,6 +14,7 @@ use tow_proto::{ByteString, Code, Refusal};
 use super::chunk::Pool;
 use super::meta::{kind_of, mtime_of, size_of_file};
 use super::partial::{Ids, Kept};
+use super::publish::Unsettled;
 use super::tree::{Found, Tree, walk};
 use super::{Phase, Progress, Receiver};
 use crate::beneath::{Root, code_of, is_name, open_within, real_path, split_last};
@@ -25,6 +26,7 @@ pub struct Destination {
     ids: Ids,
     path: ByteString,
     kept: HashMap<ByteString, Kept>,
+    unsettled: Unsettled,
 }
 
 impl Destination {
@@ -46,8 +48,9 @@ impl Destination {
         if !is_name(name.as_bytes()) {
             return Err(Refusal::about(Code::BadName, name.clone()));
         }
+        let mut unsettled = Unsettled::default();
         let place = match kind {
-            EntryKind::Dir => Place::for_tree(root, path, name)?,
+            EntryKind::Dir => Place::for_tree(root, path, name, &mut unsettled)?,
             EntryKind::File => Place::for_file(root, path, name)?,
             EntryKind::Link | EntryKind::Special => {
                 return Err(Refusal::about(Code::SpecialFile, name.clone()));
@@ -55,7 +58,7 @@ impl Destination {
         };
         let ids = Ids::new(key, source);
         let path = place.real_path().unwrap_or_else(|| path.clone());
-        Ok(Self { place, ids, path, kept: HashMap::new() })
+        Ok(Self { place, ids, path, kept: HashMap::new(), unsettled })
     }
 
     /// The real path of the file or of the tree's top.
@@ -88,7 +91,7 @@ impl Destination {
     /// Ready for the first item.
     pub fn receive(self, progress: Arc<Progress>) -> Receiver {
         progress.enter(Phase::Moving);
-        Receiver::new(self.place, self.ids, self.kept, progress)
+        Receiver::new(self.place, self.ids, self.kept, self.unsettled, progress)
     }
 }
 
@@ -110,22 +113,33 @@ impl Place {
         Ok(Self::File { dir: Arc::new(dir), name })
     }
 
-    fn for_tree(root: &Root, path: &ByteString, name: &ByteString) -> Result<Self, Refusal> {
+    fn for_tree(
+        root: &Root,
+        path: &ByteString,
+        name: &ByteString,
+        unsettled: &mut Unsettled,
+    ) -> Result<Self, Refusal> {
         let refuse = |errno| Refusal::about(code_of(errno), path.clone());
+        let mut make = |dir: OwnedFd, name: &[u8], mode| {
+            let (made, since) = make_dir(&dir, name, mode)?;
+            if since == Made::Now {
+                unsettled.add(&Arc::new(dir));
+            }
+            Ok(made)
+        };
         let outer = match root.open_path(path, OFlags::RDONLY | OFlags::DIRECTORY) {
             Err(refusal) if refusal.code == Code::NotFound => {
                 let (parent, last) = root.open_parent(path)?;
-                make_dir(&parent, &last, Mode::from_raw_mode(0o777)).map_err(refuse)?.0
+                make(parent, &last, Mode::from_raw_mode(0o777)).map_err(refuse)?
             }
             result => result?,
         };
-        let top = make_dir(&outer, name.as_bytes(), Mode::RWXU);
-        // A file or a link is in its place: neither is replaced by a directory.
-        let top = top.map_err(|errno| match errno {
+        let top = make(outer, name.as_bytes(), Mode::RWXU).map_err(|errno| match errno {
+            // A link is not replaced by a directory, and not followed.
             Errno::LOOP => refuse(Errno::NOTDIR),
             errno => refuse(errno),
         })?;
-        Ok(Self::Tree(Tree::new(top.0)))
+        Ok(Self::Tree(Tree::new(top)))
     }
 
     /// The directory that `path` is in, and its name there.

@@ -38,7 +38,7 @@ pub fn list(
         match root.open_path(path, OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(dir) => return list_dir(&dir, path, emit),
             Err(refusal) if refusal.code == Code::NotADirectory => {}
-            // A link that leads nowhere, or out, can still be looked at.
+            // A link that leads nowhere can still be looked at.
             Err(refusal) if matches!(refusal.code, Code::NotFound | Code::LinkLoop) => {}
             Err(refusal) => return Err(refusal),
         }

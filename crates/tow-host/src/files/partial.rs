@@ -60,13 +60,29 @@ impl Ids {
 
 /// A partial file that only its holder writes and renames.
 #[derive(Debug)]
-pub(super) struct Locked(OwnedFd);
+pub(super) struct Locked {
+    file: OwnedFd,
+    id: FileId,
+}
+
+impl Locked {
+    /// The number of its file system.
+    pub(super) fn device(&self) -> u64 {
+        self.id.device
+    }
+
+    /// Whether the name still stands for this file.
+    pub(super) fn is_named(&self, dir: &OwnedFd, name: &[u8]) -> bool {
+        let named = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+        named.is_ok_and(|named| FileId::of(&named) == self.id)
+    }
+}
 
 impl Deref for Locked {
     type Target = OwnedFd;
 
     fn deref(&self) -> &OwnedFd {
-        &self.0
+        &self.file
     }
 }
 
@@ -74,7 +90,7 @@ impl Drop for Locked {
     /// Closing would do, if no program were being started: between fork and exec, a child has the
     /// handle too.
     fn drop(&mut self) {
-        let _ = flock(&self.0, FlockOperation::Unlock);
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -135,7 +151,8 @@ pub(super) fn create(dir: &OwnedFd, partial: &[u8]) -> Result<Locked, Code> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         match open_within(dir, partial, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => {
-                if let Lock::Held(file) = lock(file, dir, partial) {
+                let id = FileId::of(&fstat(&file).map_err(code_of)?);
+                if let Lock::Held(file) = lock(file, id, dir, partial) {
                     return Ok(file);
                 }
             }
@@ -172,12 +189,6 @@ pub(super) fn write_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> Result<
     Ok(())
 }
 
-/// Whether the name still stands for the open file.
-pub(super) fn is_still_named(file: &OwnedFd, dir: &OwnedFd, name: &[u8]) -> bool {
-    let named = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
-    matches!((fstat(file), named), (Ok(open), Ok(named)) if FileId::of(&open) == FileId::of(&named))
-}
-
 enum Existing {
     /// A plain file of our own that nobody else writes, now locked.
     Ours(Locked),
@@ -201,7 +212,7 @@ fn open_existing(dir: &OwnedFd, partial: &[u8]) -> Result<Existing, Errno> {
     if !is_plain || stat.st_uid != geteuid().as_raw() {
         return Ok(if stat.st_nlink == 0 { Existing::Gone } else { Existing::Foreign });
     }
-    Ok(match lock(file, dir, partial) {
+    Ok(match lock(file, FileId::of(&stat), dir, partial) {
         Lock::Held(file) => Existing::Ours(file),
         Lock::Taken => Existing::Busy,
         Lock::OfAnother => Existing::Gone,
@@ -216,13 +227,13 @@ enum Lock {
 }
 
 /// Only who holds the lock writes a partial file or renames it.
-fn lock(file: OwnedFd, dir: &OwnedFd, partial: &[u8]) -> Lock {
+fn lock(file: OwnedFd, id: FileId, dir: &OwnedFd, partial: &[u8]) -> Lock {
     // File systems without locks are taken to have one writer.
     if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
         return Lock::Taken;
     }
-    let file = Locked(file);
-    if is_still_named(&file, dir, partial) { Lock::Held(file) } else { Lock::OfAnother }
+    let file = Locked { file, id };
+    if file.is_named(dir, partial) { Lock::Held(file) } else { Lock::OfAnother }
 }
 
 /// Reads on up to `end`.

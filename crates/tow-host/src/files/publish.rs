@@ -73,7 +73,7 @@ impl Batch {
                 let publish = || dress().and_then(|()| one.rename()).map_err(code_of);
                 let result = synced.and_then(|()| publish());
                 match result {
-                    Ok(()) => unsettled.add(&one.dir),
+                    Ok(()) => unsettled.add_on(&one.dir, one.file.device()),
                     // What could not be made safe is not to be trusted later either.
                     Err(_) => drop(unlinkat(&*one.dir, &one.partial, AtFlags::empty())),
                 }
@@ -98,7 +98,7 @@ impl Pending {
 fn sync_all(pending: &[Pending]) -> Result<(), Code> {
     let mut devices = Vec::new();
     for one in pending {
-        let device = FileId::of(&fstat(&*one.file).map_err(code_of)?).device;
+        let device = one.file.device();
         if !devices.contains(&device) {
             syncfs(&*one.file).map_err(code_of)?;
             devices.push(device);
@@ -117,12 +117,17 @@ pub(super) struct Unsettled {
 
 impl Unsettled {
     pub(super) fn add(&mut self, dir: &Arc<OwnedFd>) {
+        if let Ok(stat) = fstat(&**dir) {
+            self.add_on(dir, FileId::of(&stat).device);
+        }
+    }
+
+    /// A directory of the file system with this number.
+    fn add_on(&mut self, dir: &Arc<OwnedFd>, device: u64) {
         if self.systems.iter().any(|(_, known)| Arc::ptr_eq(known, dir)) {
             return;
         }
         self.has_several |= !self.systems.is_empty();
-        let Ok(stat) = fstat(&**dir) else { return };
-        let device = FileId::of(&stat).device;
         if self.systems.iter().all(|(known, _)| *known != device) {
             self.systems.push((device, Arc::clone(dir)));
         }

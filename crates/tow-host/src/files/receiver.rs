@@ -18,7 +18,7 @@ use tow_proto::{ByteString, Code, Refusal};
 use super::chunk::{Chunk, Pool};
 use super::destination::{Made, Place, check_target, make_dir};
 use super::meta::{is_time, kind_of, permissions, size_of_file, timestamps};
-use super::partial::{self, Ids, Kept, Locked, is_still_named, write_at};
+use super::partial::{self, Ids, Kept, Locked, write_at};
 use super::publish::{Batch, Pending, Unsettled};
 use super::tree::check_inner_path;
 use super::{ENTRIES_MAX, Item, Phase, Progress};
@@ -111,6 +111,7 @@ impl Receiver {
         place: Place,
         ids: Ids,
         kept: HashMap<ByteString, Kept>,
+        unsettled: Unsettled,
         progress: Arc<Progress>,
     ) -> Self {
         Self {
@@ -121,7 +122,7 @@ impl Receiver {
             state: State::Idle,
             batch: Batch::default(),
             dirs: Vec::new(),
-            unsettled: Unsettled::default(),
+            unsettled,
             summary: Summary::default(),
             events: 0,
             dirs_len: 0,
@@ -226,7 +227,7 @@ impl Receiver {
         let target = self.target(path)?;
         check_target(&target.dir, &target.name).map_err(failed)?;
         let (file, tally) = match kept {
-            Some(kept) if is_still_named(&kept.file, &target.dir, &target.partial) => {
+            Some(kept) if kept.file.is_named(&target.dir, &target.partial) => {
                 kept.cut_to(*from, &self.pool).map_err(failed)?
             }
             Some(_) if *from > 0 => return Err(failed(Code::Changed)),

@@ -120,7 +120,7 @@ impl Outgoing {
         for Planned { path, what } in entries {
             match what {
                 What::Dir { mode, mtime } => {
-                    sender.event(TransferEvent::Dir { path, mode, mtime })?
+                    sender.event(TransferEvent::Dir { path, mode, mtime })?;
                 }
                 What::Link { mtime } => sender.link(path, mtime)?,
                 What::File { size, mode, mtime } => sender.file(path, size, mode, mtime)?,

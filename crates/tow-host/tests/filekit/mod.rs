@@ -1,5 +1,6 @@
 //! A transfer within one process, and throw-away directories for it.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
