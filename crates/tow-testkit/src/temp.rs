@@ -17,9 +17,23 @@ impl TempDir {
     /// # Panics
     /// It can't be made.
     pub fn new() -> Self {
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// A new one in memory, where the system has such a place: reading a huge sparse file from a
+    /// disk fills the cache with its holes.
+    ///
+    /// # Panics
+    /// It can't be made.
+    pub fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Self::within(memory) } else { Self::new() }
+    }
+
+    fn within(parent: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("tow-t{}-{count}", process::id()));
+        let path = parent.join(format!("tow-t{}-{count}", process::id()));
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
         assert!(made.is_ok(), "{}: {made:?}", path.display());
         Self(path)

@@ -1,198 +1,23 @@
 //! The classic programs from outside: against each other, and against the small Python programs
 //! in `tests/classic`, which share nothing with them but the description of the format.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which clippy does not take for tests.
+
+#[path = "classic/programs.rs"]
+mod programs;
+
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::process::Stdio;
 use std::thread;
-use std::time::{Duration, Instant};
 
-/// A directory that is removed with its content at the end of a test.
-struct TempDir(PathBuf);
+use tow_testkit::{TempDir, is_running, names_in, until};
 
-impl TempDir {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("tow-c{}-{count}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.0).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    /// An address of each kind; the socket of the last one is in this directory.
-    fn addresses(&self) -> [String; 3] {
-        let unix = format!("unix:{}", self.join("socket").display());
-        ["127.0.0.1:0".to_owned(), "[::1]:0".to_owned(), unix]
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A server that runs until the end of the test.
-struct Server {
-    child: Child,
-    address: String,
-    status: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    /// One of our servers; it says on stderr where it listens, and everything else.
-    fn tow(args: &[&str]) -> Self {
-        let mut child = tow(args).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let status = Arc::new(Mutex::new(Vec::new()));
-        let address = loop {
-            let line = lines.next().expect("a server says where it listens");
-            match line.strip_prefix("listening on ") {
-                Some(address) => break address.to_owned(),
-                None => status.lock().unwrap().push(line),
-            }
-        };
-        let kept = Arc::clone(&status);
-        thread::spawn(move || lines.for_each(|line| kept.lock().unwrap().push(line)));
-        Self { child, address, status }
-    }
-
-    fn commands(address: &str) -> Self {
-        Self::tow(&["cmd-server", "--listen", address])
-    }
-
-    fn file(address: &str, file: &Path) -> Self {
-        Self::tow(&["file-server", "--listen", address, file.to_str().unwrap()])
-    }
-
-    /// One of the Python servers; its first line of stdout is its address.
-    fn python(script: &str, args: &[&str]) -> Self {
-        let mut child = python(script, args).stdout(Stdio::piped()).spawn().unwrap();
-        let mut address = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        Self { child, address: address.trim().to_owned(), status: Arc::default() }
-    }
-
-    fn wait_for_status(&self, part: &str) {
-        until(part, || self.status.lock().unwrap().iter().any(|line| line.contains(part)));
-    }
-
-    fn interrupt(&self) {
-        interrupt(&self.child);
-    }
-
-    fn tcp(&self) -> TcpStream {
-        TcpStream::connect(&self.address).unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn tow(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tow"));
-    command.arg("classic").args(args).stdin(Stdio::null());
-    command
-}
-
-fn python(script: &str, args: &[&str]) -> Command {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/classic").join(script);
-    let mut command = Command::new("python3");
-    command.arg("-B").arg(script).args(args).stdin(Stdio::null());
-    command
-}
-
-fn interrupt(child: &Child) {
-    let pid = rustix::process::Pid::from_child(child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-}
-
-/// Runs a client with `input` on its stdin.
-fn with_input(mut command: Command, input: &[u8]) -> Output {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writing = thread::spawn(move || stdin.write_all(&input));
-    let output = child.wait_with_output().unwrap();
-    // A client that leaves early does not read all of it.
-    let _ = writing.join().unwrap();
-    output
-}
-
-/// What a client wrote to stdout; it must have succeeded, and silently.
-fn stdout(output: Output) -> Vec<u8> {
-    let stderr = text(&output.stderr);
-    assert!(output.status.success(), "{}: {stderr}", output.status);
-    assert_eq!(stderr, "");
-    output.stdout
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn ask(address: &str, input: &[u8]) -> Vec<u8> {
-    stdout(with_input(tow(&["cmd", address]), input))
-}
-
-fn get(address: &str, args: &[&str]) -> Output {
-    tow(&[&["get", address], args].concat()).output().unwrap()
-}
-
-/// Asserts exit code 1 and an error line with `part` in it.
-fn assert_fails(output: &Output, part: &str) {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.starts_with("tow: error: ") && stderr.contains(part), "{stderr}");
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain for: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn block(payload: &[u8]) -> Vec<u8> {
-    [&(payload.len() as i64).to_le_bytes(), payload].concat()
-}
-
-fn read_block(stream: &mut TcpStream) -> Vec<u8> {
-    tow_proto::classic::recv_data(stream, 1 << 30).unwrap()
-}
-
-/// Waits for the server to close the connection.
-fn assert_closed(stream: &mut TcpStream) {
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    match stream.read(&mut [0]) {
-        Ok(0) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
-        other => panic!("the connection was not closed: {other:?}"),
-    }
-}
+use programs::{
+    Server, addresses, ask, assert_closed, assert_fails, block, get, interrupt, python, read_block,
+    stdout, text, tow, with_input,
+};
 
 const COMMANDS: &[u8] =
     b"echo out; echo err >&2\n\n   \nprintf '\\377\\000x'\npwd -P | wc -l\nq\necho never\n";
@@ -201,7 +26,7 @@ const ANSWERS: &[u8] = b"out\nerr\n\xff\0x1\n";
 #[test]
 fn our_client_and_our_server_agree_on_every_kind_of_socket() {
     let dir = TempDir::new();
-    for address in dir.addresses() {
+    for address in addresses(&dir) {
         let server = Server::commands(&address);
         assert_eq!(ask(&server.address, COMMANDS), ANSWERS, "{address}");
     }
@@ -210,7 +35,7 @@ fn our_client_and_our_server_agree_on_every_kind_of_socket() {
 #[test]
 fn our_client_agrees_with_another_server_on_every_kind_of_socket() {
     let dir = TempDir::new();
-    for address in dir.addresses() {
+    for address in addresses(&dir) {
         let server = Server::python("cmd_server.py", &[&address]);
         assert_eq!(ask(&server.address, COMMANDS), ANSWERS, "{address}");
     }
@@ -219,7 +44,7 @@ fn our_client_agrees_with_another_server_on_every_kind_of_socket() {
 #[test]
 fn another_client_agrees_with_our_server_however_the_bytes_are_cut() {
     let dir = TempDir::new();
-    for address in dir.addresses() {
+    for address in addresses(&dir) {
         let server = Server::commands(&address);
         for manner in ["together", "split", "bytewise"] {
             for piece in ["9", "65536"] {
@@ -284,7 +109,7 @@ fn a_command_that_is_not_utf8_is_answered_and_the_connection_kept() {
 #[test]
 fn answers_in_gbk_are_decoded_even_where_a_character_is_cut() {
     let server = Server::commands("127.0.0.1:0");
-    // 100,001 bytes: every second read ends within a character.
+    // The characters of two bytes start at odd offsets, reads end at even ones.
     let line = b"printf x; yes \"$(printf '\\326\\320')\" | head -n 50000 | tr -d '\\n'\n";
     let client = tow(&["cmd", &server.address, "--encoding", "gbk"]);
     let answer = text(&stdout(with_input(client, line)));
@@ -300,7 +125,7 @@ fn many_clients_are_served_at_once() {
     let count = 12;
     // Each command ends only when all of them run.
     let line = |number: usize| {
-        let dir = dir.0.display();
+        let dir = dir.path().display();
         format!(
             "touch {dir}/{number}; until [ $(ls {dir} | wc -l) = {count} ]; do sleep 0.02; done; echo {number}\n"
         )
@@ -338,12 +163,9 @@ fn what_a_client_leaves_behind_is_killed() {
     drop(stream);
     server.wait_for_status("the command was killed");
     for pid in written().split_whitespace() {
-        until("the end of a process", || !Path::new("/proc").join(pid).exists() || is_zombie(pid));
+        let pid = pid.parse().unwrap();
+        until("the end of a process", || !is_running(pid));
     }
-}
-
-fn is_zombie(pid: &str) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
 }
 
 #[test]
@@ -422,24 +244,20 @@ fn an_insecure_server_warns_and_serves_both_families() {
 #[test]
 fn an_interrupt_ends_a_server_its_commands_and_its_socket() {
     let dir = TempDir::new();
-    let [_, _, address] = dir.addresses();
+    let [_, _, address] = addresses(&dir);
     let mut server = Server::commands(&address);
     let pid = dir.join("pid");
-    let mut client = tow(&["cmd", &address]);
+    let client = tow(&["cmd", &address]);
     let line = format!("echo $$ > {}; exec sleep 1000\n", pid.display());
-    let asking = thread::spawn(move || with_input(client_of(&mut client), line.as_bytes()));
+    let asking = thread::spawn(move || with_input(client, line.as_bytes()));
     let written = || fs::read_to_string(&pid).unwrap_or_default();
     until("the process id", || written().ends_with('\n'));
     server.interrupt();
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
     assert!(!dir.join("socket").exists());
-    let process = Path::new("/proc").join(written().trim());
-    until("the end of the command", || !process.exists());
+    let pid = written().trim().parse().unwrap();
+    until("the end of the command", || !is_running(pid));
     assert_fails(&asking.join().unwrap(), "the server closed the connection");
-}
-
-fn client_of(command: &mut Command) -> Command {
-    std::mem::replace(command, Command::new("true"))
 }
 
 #[test]
@@ -448,12 +266,12 @@ fn a_file_goes_from_our_server_to_our_client_and_to_another_on_every_kind_of_soc
     let source = dir.join("a b\\c.bin");
     let content: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
     fs::write(&source, &content).unwrap();
-    for address in dir.addresses() {
+    for address in addresses(&dir) {
         let target = TempDir::new();
         let server = Server::file(&address, &source);
-        let output = get(&server.address, &[target.0.to_str().unwrap()]);
+        let output = get(&server.address, &[target.path().to_str().unwrap()]);
         assert!(output.status.success(), "{}", text(&output.stderr));
-        assert_eq!(target.names(), ["a b\\c.bin"]);
+        assert_eq!(names_in(target.path()), ["a b\\c.bin"]);
         assert!(fs::read(target.join("a b\\c.bin")).unwrap() == content);
         server.wait_for_status("got a b\\c.bin, 1200000 bytes");
         let received = target.join("by another");
@@ -467,7 +285,7 @@ fn a_file_goes_from_our_server_to_our_client_and_to_another_on_every_kind_of_soc
 #[test]
 fn a_file_comes_from_another_server_on_every_kind_of_socket() {
     let dir = TempDir::new();
-    for address in dir.addresses() {
+    for address in addresses(&dir) {
         for end in ["close", "hold"] {
             let server = Server::python("file_server.py", &[&address, "naïve", "5", "12345", end]);
             let target = dir.join("target");
@@ -489,7 +307,7 @@ fn a_name_with_directories_in_it_stays_in_the_directory_that_was_asked_for() {
         Server::python("file_server.py", &["127.0.0.1:0", "../../evil", "1", "x", "close"]);
     let output = get(&server.address, &[target.to_str().unwrap()]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(dir.names(), ["target"]);
+    assert_eq!(names_in(dir.path()), ["target"]);
     assert_eq!(fs::read(target.join("evil")).unwrap(), b"x");
 }
 
@@ -498,9 +316,9 @@ fn names_that_name_nothing_are_refused() {
     let dir = TempDir::new();
     for name in ["", ".", "..", "a/..", "a/"] {
         let server = Server::python("file_server.py", &["127.0.0.1:0", name, "1", "x", "close"]);
-        let output = get(&server.address, &[dir.0.to_str().unwrap()]);
+        let output = get(&server.address, &[dir.path().to_str().unwrap()]);
         assert_fails(&output, "the server's name for the file cannot be used");
-        assert_eq!(dir.names(), [""; 0]);
+        assert_eq!(names_in(dir.path()), [""; 0]);
     }
 }
 
@@ -509,12 +327,12 @@ fn a_file_that_exists_is_replaced_only_by_force() {
     let dir = TempDir::new();
     fs::write(dir.join("kept"), "old").unwrap();
     let server = Server::python("file_server.py", &["127.0.0.1:0", "kept", "3", "new", "close"]);
-    let target = dir.0.to_str().unwrap();
+    let target = dir.path().to_str().unwrap();
     assert_fails(&get(&server.address, &[target]), "exists\ntow: hint: --force");
     assert_eq!(fs::read(dir.join("kept")).unwrap(), b"old");
     assert!(get(&server.address, &[target, "--force"]).status.success());
     assert_eq!(fs::read(dir.join("kept")).unwrap(), b"new");
-    assert_eq!(dir.names(), ["kept"]);
+    assert_eq!(names_in(dir.path()), ["kept"]);
 }
 
 #[test]
@@ -527,8 +345,8 @@ fn content_that_is_not_as_long_as_announced_leaves_no_file() {
     ] {
         let server =
             Server::python("file_server.py", &["127.0.0.1:0", "a", size, "12345", "close"]);
-        assert_fails(&get(&server.address, &[dir.0.to_str().unwrap()]), part);
-        assert_eq!(dir.names(), [""; 0], "{size}");
+        assert_fails(&get(&server.address, &[dir.path().to_str().unwrap()]), part);
+        assert_eq!(names_in(dir.path()), [""; 0], "{size}");
     }
 }
 
@@ -542,24 +360,24 @@ fn a_header_with_a_length_that_cannot_be_is_an_error() {
             let listener = listener.try_clone().unwrap();
             move || listener.accept().unwrap().0.write_all(&i64::to_le_bytes(length)).unwrap()
         });
-        let output = get(&address, &[dir.0.to_str().unwrap()]);
+        let output = get(&address, &[dir.path().to_str().unwrap()]);
         assert_fails(&output, &format!("a block of {length} bytes was announced"));
         answering.join().unwrap();
     }
-    assert_eq!(dir.names(), [""; 0]);
+    assert_eq!(names_in(dir.path()), [""; 0]);
 }
 
 #[test]
 fn an_interrupted_get_leaves_nothing() {
     let dir = TempDir::new();
     let server = Server::python("file_server.py", &["127.0.0.1:0", "a", "9", "12345", "hold"]);
-    let mut command = tow(&["get", &server.address, dir.0.to_str().unwrap()]);
+    let mut command = tow(&["get", &server.address, dir.path().to_str().unwrap()]);
     let child = command.stderr(Stdio::piped()).spawn().unwrap();
-    until("the partial", || !dir.names().is_empty());
-    assert!(dir.names()[0].ends_with(".tow-part"));
+    until("the partial", || !names_in(dir.path()).is_empty());
+    assert!(names_in(dir.path())[0].to_string_lossy().ends_with(".tow-part"));
     interrupt(&child);
     assert_fails(&child.wait_with_output().unwrap(), "interrupted");
-    assert_eq!(dir.names(), [""; 0]);
+    assert_eq!(names_in(dir.path()), [""; 0]);
 }
 
 #[test]
@@ -567,13 +385,13 @@ fn an_empty_file_arrives_empty() {
     let (source, target) = (TempDir::new(), TempDir::new());
     File::create(source.join("empty")).unwrap();
     let server = Server::file("127.0.0.1:0", &source.join("empty"));
-    assert!(get(&server.address, &[target.0.to_str().unwrap()]).status.success());
+    assert!(get(&server.address, &[target.path().to_str().unwrap()]).status.success());
     assert_eq!(fs::read(target.join("empty")).unwrap(), b"");
 }
 
 #[test]
 fn five_gibibytes_arrive_whole_and_without_progress_in_a_pipe() {
-    let (source, target) = (TempDir::new(), TempDir::new());
+    let (source, target) = (TempDir::in_memory(), TempDir::new());
     let size = 5_u64 << 30;
     let marks = [0, (2 << 30) - 3, 1 << 32, (1 << 32) + 1_234_567, size - 6];
     let file = File::create(source.join("big")).unwrap();
@@ -582,7 +400,7 @@ fn five_gibibytes_arrive_whole_and_without_progress_in_a_pipe() {
         file.write_all_at(format!("{mark:06}").get(..6).unwrap().as_bytes(), mark).unwrap();
     }
     let server = Server::file("127.0.0.1:0", &source.join("big"));
-    let output = get(&server.address, &[target.0.to_str().unwrap()]);
+    let output = get(&server.address, &[target.path().to_str().unwrap()]);
     let path = target.join("big");
     assert_eq!(text(&output.stderr), format!("received {}, {size} bytes\n", path.display()));
     let received = File::open(&path).unwrap();
@@ -598,7 +416,7 @@ fn five_gibibytes_arrive_whole_and_without_progress_in_a_pipe() {
 
 #[test]
 fn a_file_that_shrinks_ends_the_connection_early() {
-    let dir = TempDir::new();
+    let dir = TempDir::in_memory();
     let file = File::create(dir.join("big")).unwrap();
     file.set_len(1 << 30).unwrap();
     let server = Server::file("127.0.0.1:0", &dir.join("big"));
@@ -620,14 +438,14 @@ fn many_clients_get_the_file_and_one_that_reads_nothing_holds_up_nobody() {
     let silent = server.tcp();
     thread::scope(|scope| {
         for number in 0..8 {
-            let (address, path) = (&server.address, target.join(&number.to_string()));
+            let (address, path) = (&server.address, target.join(number.to_string()));
             scope.spawn(move || {
                 assert!(get(address, &[path.to_str().unwrap()]).status.success());
             });
         }
     });
     for number in 0..8 {
-        assert!(fs::read(target.join(&number.to_string())).unwrap() == content);
+        assert!(fs::read(target.join(number.to_string())).unwrap() == content);
     }
     drop(silent);
 }
@@ -635,7 +453,8 @@ fn many_clients_get_the_file_and_one_that_reads_nothing_holds_up_nobody() {
 #[test]
 fn only_a_regular_file_is_offered() {
     let dir = TempDir::new();
-    for (path, part) in [(dir.0.clone(), "not a regular file"), (dir.join("none"), "No such file")]
+    for (path, part) in
+        [(dir.path().to_owned(), "not a regular file"), (dir.join("none"), "No such file")]
     {
         let path = path.to_str().unwrap();
         let output = tow(&["file-server", "--listen", "127.0.0.1:0", path]).output().unwrap();

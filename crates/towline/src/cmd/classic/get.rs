@@ -15,6 +15,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use thiserror::Error;
 use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
 use tow_net::Address;
 use tow_proto::byte_string::escape;
 use tow_proto::classic::{COMMAND_LEN_MAX, FileHeader, recv_data};
@@ -43,7 +44,7 @@ pub(super) fn run(args: GetArgs) -> Result<(), Failure> {
     let dest = args.dest.unwrap_or_else(|| PathBuf::from("."));
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(receive_or_stop(connection, dest, overwrite));
-    // After a second Ctrl-C nobody waits for the thread.
+    // After a second Ctrl-C the thread may still be there.
     runtime.shutdown_background();
     let Received { path, size } = outcome?;
     output::status(format_args!("received {}, {size} bytes", shown(&path)));
@@ -104,26 +105,26 @@ impl From<GetError> for Failure {
     }
 }
 
-/// Receives on a thread; the first Ctrl-C ends the connection, so that the thread cleans up.
+/// Receives on a thread; the first Ctrl-C ends the connection, so that the thread cleans up, and
+/// after the second nobody waits for that.
 async fn receive_or_stop(
     connection: Arc<Connection>,
     dest: PathBuf,
     overwrite: Overwrite,
 ) -> Result<Received, Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let of_thread = Arc::clone(&connection);
     let mut receiving = tokio::task::spawn_blocking(move || receive(&of_thread, &dest, overwrite));
     tokio::select! {
         received = &mut receiving => return Ok(received.map_err(Failure::other)??),
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = interrupt.recv() => connection.shut_down(Shutdown::Both),
     }
-    connection.shut_down(Shutdown::Both);
-    tokio::select! {
-        // It may have been complete already.
-        Ok(Ok(received)) = &mut receiving => return Ok(received),
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        else => {}
-    }
-    Err(GetError::Interrupted.into())
+    let ended = tokio::select! {
+        received = receiving => received.map_err(Failure::other)?,
+        _ = interrupt.recv() => Err(GetError::Interrupted),
+    };
+    // It may have been complete already.
+    ended.map_err(|_| GetError::Interrupted.into())
 }
 
 fn receive(
