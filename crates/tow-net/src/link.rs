@@ -494,6 +494,8 @@ pub(crate) struct Incoming {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// The last read took all the room there was: the next one gets more.
+    was_filled: bool,
 }
 
 impl Incoming {
@@ -520,12 +522,13 @@ impl Incoming {
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
         }
-        if self.end == self.buffer.len() {
+        if self.was_filled || self.end == self.buffer.len() {
             let len = (self.buffer.len() * 2).clamp(READ_LEN_MIN, READ_LEN_MAX);
             self.buffer.resize(len.max(self.end + READ_LEN_MIN), 0);
         }
         let read = read(&mut self.buffer[self.end..])?;
         self.end += read;
+        self.was_filled = self.end == self.buffer.len();
         Ok(read)
     }
 

@@ -4,6 +4,7 @@
 //! that prints, exits or reads the environment, and it decides nothing about what is allowed.
 
 mod account;
+mod allocator;
 mod args;
 mod client;
 mod cmd;
@@ -23,6 +24,7 @@ use crate::args::{Args, Command};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return usage(&error),
