@@ -78,11 +78,10 @@ fn start_log(args: &Args) {
         _ => "error",
     };
     let filter = EnvFilter::try_from_env("TOWLINE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
-        .with_ansi(ansi && std::env::var_os("NO_COLOR").is_none())
+        .with_ansi(false)
         .init();
 }
