@@ -189,7 +189,7 @@ async fn dispatch(
         Request::Run(request) => run::run(shared, peer, link, *request).await,
         Request::Ls(request) => ls::ls(peer, link, request).await,
         Request::Get(request) => get::get(shared, peer, link, request).await,
-        Request::Put(request) => put::put(peer, link, request).await,
+        Request::Put(request) => put::put(shared, peer, link, request).await,
         Request::Invite(request) => admin::invite(shared, peer, link, &request),
         Request::Keys => admin::keys(shared, peer, link),
         Request::KeyRm(request) => admin::key_rm(shared, peer, link, &request),

@@ -15,7 +15,7 @@ use crate::audit::{self, Outcome, Record as AuditRecord};
 use crate::grant::Grant;
 use crate::identity::PublicKey;
 use crate::invite::Offer;
-use crate::keys::{Lookup, Record};
+use crate::keys::Record;
 use crate::pake::{EXPORTER_LABEL, Ids};
 
 /// What the transport proved.
@@ -102,11 +102,7 @@ async fn first_head(link: &mut Link) -> Answer<FirstHead> {
 
 fn grant_of(shared: &Shared, key: &PublicKey) -> Result<Grant, Refusal> {
     let found = shared.keys().find(key);
-    match found {
-        Lookup::Known(record) => Grant::of(&record, now()),
-        Lookup::Removed(_) => Err(Code::RemovedKey.into()),
-        Lookup::Broken | Lookup::Unknown => Err(Code::UnknownKey.into()),
-    }
+    found.into_grant(now())
 }
 
 /// Lets a device take up its invitation. Gives our own confirmation where it joins by code.

@@ -11,6 +11,7 @@ mod links;
 mod ls;
 mod put;
 mod run;
+mod turns;
 
 use std::ffi::OsString;
 use std::io;
@@ -30,6 +31,7 @@ use tow_proto::message::LinkCounts;
 
 use self::channel::{ChannelError, Peer, Served};
 use self::links::Links;
+use self::turns::Turns;
 use crate::audit::Audit;
 use crate::grant::Grant;
 use crate::identity::{Identity, IdentityError, KeyId, PublicKey};
@@ -118,6 +120,7 @@ struct Shared {
     audit: Audit,
     sessions: Sessions,
     links: Links,
+    turns: Turns,
     addresses: Vec<Address>,
     backlog: u32,
     started: Instant,
@@ -153,6 +156,7 @@ impl Node {
             audit: Audit::open(&state.audit_path())?,
             sessions: Sessions::new(SessionLimits::default()).map_err(StartError::Sessions)?,
             links: Links::default(),
+            turns: Turns::default(),
             addresses: listeners.iter().map(|listener| listener.local_address().clone()).collect(),
             backlog: config.backlog,
             started: Instant::now(),
