@@ -16,5 +16,5 @@ pub use machine::{Machine, Node, Pair};
 pub use proxy::{Cut, Direction, How, Proxy};
 pub use rustix::process::Signal;
 pub use socket::connect_from;
-pub use temp::{TempDir, files_beneath, mode_of, names_in, noise};
+pub use temp::{Mount, TempDir, files_beneath, mode_of, names_in, noise};
 pub use wait::{is_running, until, until_some};

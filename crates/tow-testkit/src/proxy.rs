@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -26,8 +26,10 @@ pub enum How {
     Reset,
     /// With a FIN to both.
     Fin,
-    /// Not at all: nothing is forwarded any more.
+    /// Not at all: what comes is taken and forwarded no more.
     Silence,
+    /// Not at all: nothing is taken, so that the sender waits, until [`Proxy::release`].
+    Stall,
 }
 
 /// When and how to cut a connection.
@@ -72,6 +74,8 @@ struct Connection {
     up: AtomicU64,
     down: AtomicU64,
     is_silent: AtomicBool,
+    is_stalled: Mutex<bool>,
+    released: Condvar,
 }
 
 impl Proxy {
@@ -123,6 +127,11 @@ impl Proxy {
         }
     }
 
+    /// Connections that are stalled go on.
+    pub fn release(&self) {
+        self.shared.state().connections.iter().for_each(|connection| connection.release());
+    }
+
     /// How many connections there have been.
     pub fn connections(&self) -> usize {
         self.shared.state().connections.len()
@@ -139,6 +148,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
         self.cut_now(How::Reset);
+        self.release();
         // The accepting thread looks at the mark when somebody calls.
         let _ = TcpStream::connect(self.address);
     }
@@ -163,6 +173,8 @@ impl Shared {
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
             is_silent: AtomicBool::new(false),
+            is_stalled: Mutex::new(false),
+            released: Condvar::new(),
         });
         state.connections.push(Arc::clone(&connection));
         for direction in [Direction::Up, Direction::Down] {
@@ -181,48 +193,69 @@ impl Connection {
     }
 
     fn carry(&self, direction: Direction) {
-        let (mut from, mut to) = match direction {
+        let (mut from, to) = match direction {
             Direction::Up => (&self.client, &self.node),
             Direction::Down => (&self.node, &self.client),
         };
+        let mut cut = self.cut.filter(|cut| cut.direction == direction);
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let len = match from.read(&mut buffer) {
-                Ok(0) | Err(_) => {
-                    let _ = to.shutdown(Shutdown::Write);
-                    return;
-                }
-                Ok(len) => len,
+            self.wait_for_release();
+            let Ok(len @ 1..) = from.read(&mut buffer) else {
+                let _ = to.shutdown(Shutdown::Write);
+                return;
             };
-            if self.is_silent.load(Ordering::SeqCst) {
-                continue;
-            }
             let carried = self.count(direction).load(Ordering::SeqCst);
-            let cut = self.cut.filter(|cut| cut.direction == direction);
             let left = cut.map_or(u64::MAX, |cut| cut.after - carried);
-            let len = usize::try_from(left).unwrap_or(usize::MAX).min(len);
-            let alone = if direction == Direction::Up {
-                usize::try_from(self.split.saturating_sub(carried)).unwrap_or(0).min(len)
-            } else {
-                0
-            };
-            let pieces = buffer[..alone].chunks(1).chain(buffer[alone..len].chunks(64 << 10));
-            for piece in pieces {
-                if to.write_all(piece).is_err() {
-                    let _ = from.shutdown(Shutdown::Both);
-                    return;
-                }
-            }
-            self.count(direction).fetch_add(len as u64, Ordering::SeqCst);
-            if let Some(cut) = cut.filter(|_| len as u64 == left) {
+            let (now, later) =
+                buffer[..len].split_at(usize::try_from(left).unwrap_or(usize::MAX).min(len));
+            self.forward(direction, to, now);
+            if now.len() as u64 == left
+                && let Some(cut) = cut.take()
+            {
                 self.end(cut.how);
+                self.wait_for_release();
+                self.forward(direction, to, later);
             }
         }
+    }
+
+    fn forward(&self, direction: Direction, mut to: &TcpStream, bytes: &[u8]) {
+        if self.is_silent.load(Ordering::SeqCst) {
+            return;
+        }
+        let alone = match direction {
+            Direction::Up => self.split.saturating_sub(self.up.load(Ordering::SeqCst)),
+            Direction::Down => 0,
+        };
+        let (alone, together) =
+            bytes.split_at(usize::try_from(alone).unwrap_or(usize::MAX).min(bytes.len()));
+        // Who does not read any more has closed, and is not read from either.
+        let _ = alone.chunks(1).try_for_each(|byte| to.write_all(byte));
+        let _ = to.write_all(together);
+        self.count(direction).fetch_add(bytes.len() as u64, Ordering::SeqCst);
+    }
+
+    fn wait_for_release(&self) {
+        let mut stalled = self.stalled();
+        while *stalled {
+            stalled = self.released.wait(stalled).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn release(&self) {
+        *self.stalled() = false;
+        self.released.notify_all();
+    }
+
+    fn stalled(&self) -> MutexGuard<'_, bool> {
+        self.is_stalled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end(&self, how: How) {
         match how {
             How::Silence => self.is_silent.store(true, Ordering::SeqCst),
+            How::Stall => *self.stalled() = true,
             How::Fin => {
                 self.is_silent.store(true, Ordering::SeqCst);
                 let _ = self.client.shutdown(Shutdown::Write);

@@ -62,6 +62,37 @@ impl Drop for TempDir {
     }
 }
 
+/// A file system of its own, in a directory. It is taken away when dropped.
+#[derive(Debug)]
+pub struct Mount(PathBuf);
+
+impl Mount {
+    /// An empty one in memory at `dir`, with these options: `size=1m`. `None` where this user may
+    /// not.
+    pub fn tmpfs(dir: &Path, options: &str) -> Option<Self> {
+        let mut mount = process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir);
+        let output = mount.output().ok()?;
+        output.status.success().then(|| Self(dir.to_owned()))
+    }
+
+    /// Nothing can be written there any more.
+    ///
+    /// # Panics
+    /// The system refuses.
+    pub fn make_read_only(&self) {
+        let mut mount = process::Command::new("mount");
+        let status = mount.args(["-o", "remount,ro"]).arg(&self.0).status();
+        assert!(status.is_ok_and(|status| status.success()), "{}", self.0.display());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 /// The names in a directory, sorted.
 ///
 /// # Panics
