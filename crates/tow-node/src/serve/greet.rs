@@ -34,7 +34,8 @@ pub(super) async fn greet(
     who: Who,
     place: &Place,
 ) -> Option<(Link, Peer)> {
-    let answer = timeout(door::HELLO_MAX, answer(shared, &mut link, who)).await;
+    let mut what = "link";
+    let answer = timeout(door::HELLO_MAX, answer(shared, &mut link, who, &mut what)).await;
     match answer {
         Ok(Ok((welcome, peer))) => {
             link.prove();
@@ -43,8 +44,12 @@ pub(super) async fn greet(
         }
         Ok(Err(Some(refusal))) => {
             place.lose(Loss::Bad);
+            if what == "join" {
+                // Whoever watches this node should see that somebody is guessing.
+                tracing::warn!(from = %who.from(), %refusal, "a device was not let in");
+            }
             let outcome = Outcome::Refused(refusal.code);
-            shared.audit.record(&who.record("", Trust::Unproved, "link", outcome));
+            shared.audit.record(&who.record("", Trust::Unproved, what, outcome));
             refuse(&mut link, refusal);
             link.close().await;
             None
@@ -63,7 +68,13 @@ pub(super) async fn greet(
 /// A refusal, or nothing to say because nobody is there.
 type Answer<T> = Result<T, Option<Refusal>>;
 
-async fn answer(shared: &Shared, link: &mut Link, who: Who) -> Answer<(Welcome, Peer)> {
+/// `what` is set to what the peer turns out to want.
+async fn answer(
+    shared: &Shared,
+    link: &mut Link,
+    who: Who,
+    what: &mut &'static str,
+) -> Answer<(Welcome, Peer)> {
     let FirstHead::Hello(hello) = first_head(link).await? else {
         return Err(Some(Code::OutOfOrder.into()));
     };
@@ -76,6 +87,7 @@ async fn answer(shared: &Shared, link: &mut Link, who: Who) -> Answer<(Welcome, 
         Who::User(_) => return Err(Some(Code::UnknownKey.into())),
         Who::Key(key, address) => {
             if let Some(join) = &hello.join {
+                *what = "join";
                 confirm = take_in(shared, link, key, address, &hello, join).await?;
             }
             grant_of(shared, &key)?
@@ -157,6 +169,14 @@ impl Who {
         }
     }
 
+    /// Where from.
+    fn from(&self) -> String {
+        match self {
+            Self::Key(_, address) => address.to_string(),
+            Self::User(_) => "local".to_owned(),
+        }
+    }
+
     /// A record of what they did.
     pub(super) fn record(
         &self,
@@ -165,13 +185,13 @@ impl Who {
         what: &'static str,
         outcome: Outcome,
     ) -> AuditRecord {
-        let (who, from) = match self {
-            Self::Key(key, address) => (audit::Who::Key(key.id()), address.to_string()),
-            Self::User(uid) => (audit::Who::Uid(*uid), "local".to_owned()),
+        let who = match self {
+            Self::Key(key, _) => audit::Who::Key(key.id()),
+            Self::User(uid) => audit::Who::Uid(*uid),
         };
         let mut record = AuditRecord::new(who, trust, what, outcome);
         record.name = name.to_owned();
-        record.from = from;
+        record.from = self.from();
         record
     }
 }

@@ -199,12 +199,14 @@ impl Node {
         for listener in listeners {
             shared.tasks.spawn(accept(shared.clone(), listener, acceptor.clone()));
         }
+        shared.tasks.spawn(flush_audit(shared.clone()));
         stop.await;
         // The order: no new links, then no links, then the programs.
         shared.stop.cancel();
         shared.tasks.close();
         let _ = tokio::time::timeout(STOP_MAX, shared.tasks.wait()).await;
         shared.sessions.shutdown().await;
+        shared.audit.flush();
     }
 }
 
@@ -252,6 +254,15 @@ async fn accept(shared: Arc<Shared>, listener: Listener, acceptor: Acceptor) {
         while shared.gate.is_behind() {
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Writes out now and then what the log holds back of a flood.
+async fn flush_audit(shared: Arc<Shared>) {
+    while tokio::time::timeout(AUDIT_FLUSH_EVERY, shared.stop.cancelled()).await.is_err() {
+        let audit = shared.audit.clone();
+        // Waits for the disk.
+        let _ = tokio::task::spawn_blocking(move || audit.flush()).await;
     }
 }
 
@@ -303,5 +314,6 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
+const AUDIT_FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait for links to end when the node stops.
 const STOP_MAX: Duration = Duration::from_secs(3);

@@ -58,6 +58,7 @@ fn show(lines: &[u8]) -> std::io::Result<()> {
             Some(other) => escape(other.to_string().as_bytes()).into_owned(),
             None => String::new(),
         };
+        let outcome = ["outcome", "why", "exit", "signal"].map(field).join(" ");
         writeln!(
             stdout,
             "{}  {:<16} {:<22} {:<7} {:<24} {}",
@@ -65,7 +66,7 @@ fn show(lines: &[u8]) -> std::io::Result<()> {
             field("name"),
             field("from"),
             field("what"),
-            field("outcome"),
+            outcome.split_whitespace().collect::<Vec<_>>().join(" "),
             field("detail"),
         )?;
     }

@@ -48,7 +48,7 @@ pub(crate) fn run(args: DoctorArgs) -> Result<ExitCode, Failure> {
                     status = Some(found);
                 }
                 Err(failure) => {
-                    findings.push(Finding::warning("node", failure, "start it with: tow serve"))
+                    findings.push(Finding::warning("node", failure, "start it with: tow serve"));
                 }
             }
         }

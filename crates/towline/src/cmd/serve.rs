@@ -88,7 +88,7 @@ fn announce(node: &Node, json: bool) -> Result<(), Failure> {
                 valid_secs: 600,
                 grant_secs: None,
             };
-            let invited = node.invite(&everything).map_err(|refusal| Failure::other(refusal))?;
+            let invited = node.invite(&everything).map_err(Failure::other)?;
             super::invite::show(&invited);
         } else {
             tracing::info!("no key is known yet; to let a device in: tow invite");
