@@ -23,6 +23,8 @@ pub(crate) fn account() -> tow_node::serve::Account {
         home: variable("HOME")
             .map(path)
             .or_else(|| field(5).map(PathBuf::from))
+            // An account without a home starts at the top.
+            .filter(|home| home.is_dir())
             .unwrap_or_else(|| "/".into()),
         shell: field(6)
             .map(PathBuf::from)

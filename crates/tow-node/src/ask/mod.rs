@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 use tow_net::{Address, ConnectError, Link, LinkError, Pin, Spki, TlsError, TlsKeys};
 use tow_proto::message::{FirstHead, Hello, Reply, Request, Welcome};
-use tow_proto::{Frame, Kind, Refusal, json};
+use tow_proto::{Code, Frame, Kind, Refusal, json};
 
 use crate::identity::{Identity, PublicKey};
 use crate::transfer::TransferError;
@@ -67,11 +67,10 @@ impl AskError {
             Self::Connect(error) => error.is_retryable(),
             Self::Link(error) => error.is_retryable(),
             Self::Silent => true,
-            Self::Refused(_)
-            | Self::OtherKey { .. }
-            | Self::Protocol { .. }
-            | Self::NotProved
-            | Self::Here(_) => false,
+            Self::Refused(refusal) => matches!(refusal.code, Code::Busy | Code::Stopping),
+            Self::OtherKey { .. } | Self::Protocol { .. } | Self::NotProved | Self::Here(_) => {
+                false
+            }
         }
     }
 }

@@ -32,12 +32,15 @@ pub(crate) fn run(args: GetArgs, quiet: Quiet) -> Result<ExitCode, Failure> {
             let started = Instant::now();
             let name = format!("{}:{}", source.host, source.path);
             let mut job = Job { pool: &mut pool, host: &host, name, quiet };
-            let outcome = job
+            let (outcome, path) = job
                 .run(async |connection, progress| {
-                    get::get(connection, source.path.clone(), &destination, &key, progress).await
+                    let path = source.path.clone();
+                    let outcome =
+                        get::get(connection, path.clone(), &destination, &key, progress).await?;
+                    Ok((outcome, path))
                 })
                 .await?;
-            all &= report(&source.path, &outcome, started.elapsed(), args.json, quiet)?;
+            all &= report(&path, &outcome, started.elapsed(), args.json, quiet)?;
         }
         pool.close().await;
         Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })

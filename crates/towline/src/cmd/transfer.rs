@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tow_node::ask::{AskError, Pool};
+use tow_node::ask::{AskError, Connection, Pool};
 use tow_node::transfer::{Outcome, Progress};
-use tow_proto::{ByteString, Refusal};
+use tow_proto::{ByteString, Code, Refusal};
 
 use crate::client::{self, Host};
 use crate::failure::Failure;
@@ -21,54 +21,74 @@ pub(crate) struct Job<'a> {
     pub(crate) quiet: Quiet,
 }
 
+/// What became of a transfer, and where it landed.
+pub(crate) type Landed = (Outcome, ByteString);
+
 impl Job<'_> {
     /// Runs `attempt` on a connection until it ends, connecting again when the link is lost. What
     /// arrived is kept each time, so every attempt goes on where the last one stopped.
-    pub(crate) async fn run<T>(
+    pub(crate) async fn run(
         &mut self,
-        mut attempt: impl AsyncFnMut(
-            &mut tow_node::ask::Connection,
-            Arc<Progress>,
-        ) -> Result<T, AskError>,
-    ) -> Result<T, Failure> {
+        mut attempt: impl AsyncFnMut(&mut Connection, Arc<Progress>) -> Result<Landed, AskError>,
+    ) -> Result<Landed, Failure> {
         let mut pause = Pause::default();
         loop {
             let progress = Arc::new(Progress::default());
             let line = Line::show(&self.name, progress.clone(), self.quiet);
-            let result = match self.pool.connect(&self.host.target).await {
-                Ok(mut connection) => {
-                    let result = attempt(&mut connection, progress.clone()).await;
-                    if result.is_ok() {
-                        self.pool.keep(&self.host.target, connection);
-                    }
-                    result
-                }
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(done) => return Ok(done),
-                // A machine that was never reached is more likely misspelt than asleep.
-                Err(error) if error.is_retryable() && (pause.tried || moved(&progress)) => {
-                    if moved(&progress) {
-                        pause = Pause::default();
-                    }
-                    let Some(wait) = pause.next() else {
-                        return Err(client::failure(self.host, error)
-                            .hint("run the same command again to go on where it stopped"));
-                    };
-                    line.say(&format!("tow: {error}; connecting again"));
+            let result = tokio::select! {
+                result = self.once(&mut attempt, progress.clone()) => result,
+                _ = tokio::signal::ctrl_c() => {
                     drop(line);
-                    tokio::time::sleep(wait).await;
+                    return Err(Failure::other("interrupted").hint(GO_ON));
                 }
-                Err(error) => return Err(client::failure(self.host, error)),
+            };
+            let error = match result {
+                Ok(landed) => match busy(&landed.0) {
+                    // The end of the attempt before has not been noticed over there yet.
+                    Some(refusal) if pause.tried => AskError::Refused(refusal),
+                    _ => return Ok(landed),
+                },
+                Err(error) => error,
+            };
+            if moved(&progress) {
+                pause = Pause { tried: true, ..Pause::default() };
             }
+            // A machine that was never reached is more likely misspelt than asleep.
+            let wait = if error.is_retryable() && pause.tried { pause.next() } else { None };
+            let Some(wait) = wait else {
+                let failure = client::failure(self.host, error);
+                return Err(if pause.tried { failure.hint(GO_ON) } else { failure });
+            };
+            line.say(&format!("tow: {error}; connecting again"));
+            drop(line);
+            tokio::time::sleep(wait).await;
         }
+    }
+
+    async fn once(
+        &mut self,
+        attempt: &mut impl AsyncFnMut(&mut Connection, Arc<Progress>) -> Result<Landed, AskError>,
+        progress: Arc<Progress>,
+    ) -> Result<Landed, AskError> {
+        let mut connection = self.pool.connect(&self.host.target).await?;
+        let landed = attempt(&mut connection, progress).await?;
+        self.pool.keep(&self.host.target, connection);
+        Ok(landed)
     }
 }
 
-fn moved(progress: &Progress) -> bool {
-    progress.now().bytes_done > 0
+fn busy(outcome: &Outcome) -> Option<Refusal> {
+    let failed = outcome.failures.iter().map(|failure| &failure.why);
+    failed.into_iter().find(|why| why.code == Code::Busy).cloned()
 }
+
+/// Whether anything was transferred that had not been there.
+fn moved(progress: &Progress) -> bool {
+    let now = progress.now();
+    now.bytes_done > now.bytes_reused
+}
+
+const GO_ON: &str = "run the same command again to go on where it stopped";
 
 /// At once, then after 50 ms, doubling to 2 s, for a minute without progress.
 struct Pause {
