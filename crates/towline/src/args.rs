@@ -1,6 +1,6 @@
 //! The command line. Help texts are what a person reads first: short, and in their words.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -272,6 +272,19 @@ pub(crate) struct DoctorArgs {
     pub(crate) json: bool,
 }
 
+/// Whether `word` is the name of a command.
+pub(crate) fn is_command(word: &OsStr) -> bool {
+    <Args as clap::CommandFactory>::command()
+        .get_subcommands()
+        .any(|command| word == command.get_name())
+}
+
+/// The first paragraph of a message of clap's, without its `error:`, as one line.
+pub(crate) fn in_one_line(text: &str) -> String {
+    let paragraph = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// `90`, `90s`, `10m`, `2h`, `1d`, `500ms`.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
@@ -318,6 +331,15 @@ mod tests {
         for bad in ["", "s", "5w", "-1s", "1.5h", "99999999999999999999", "4000d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_complaint_of_claps_is_one_line() {
+        let error = Args::try_parse_from(["tow", "run"]).map(|_| ()).unwrap_err();
+        assert_eq!(
+            in_one_line(&error.render().to_string()),
+            "the following required arguments were not provided: <HOST> <PROGRAM>..."
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From what went wrong to two lines and an exit code.
 
+use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::process::ExitCode;
@@ -49,16 +50,19 @@ pub(crate) enum Kind {
     Plain,
 }
 
-/// The commands of [`Kind::Runs`].
-pub(crate) const RUNS: &[&str] = &["run"];
 /// Exit code for wrong usage of [`Kind::Runs`].
-pub(crate) const USAGE_OF_RUN: u8 = 251;
+const USAGE_OF_RUN: u8 = 251;
 /// Exit code for wrong usage.
 pub(crate) const USAGE: u8 = 2;
 
 impl Kind {
     pub(crate) fn of(command: &Command) -> Self {
         if matches!(command, Command::Run(_)) { Self::Runs } else { Self::Plain }
+    }
+
+    /// The kind of a command that could not be read further than its name.
+    pub(crate) fn named(command: &OsStr) -> Self {
+        if command == "run" { Self::Runs } else { Self::Plain }
     }
 }
 
@@ -162,7 +166,10 @@ fn exit_code(class: Class, kind: Kind) -> u8 {
 }
 
 fn connect(host: &str, error: &ConnectError) -> Failure {
-    let failure = Failure::new(Class::Connect, format!("{host}: {error}"));
+    // Most of these errors name the address, which may be how the machine was named.
+    let text = error.to_string();
+    let what = if text.starts_with(host) { text } else { format!("{host}: {text}") };
+    let failure = Failure::new(Class::Connect, what);
     match error {
         ConnectError::Dial(tow_net::dial::DialError::Refused { .. }) => {
             failure.hint("is `tow serve` running there, and on that port?")

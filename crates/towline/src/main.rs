@@ -57,7 +57,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Clap's own exits, with the exit codes and the two lines of this program.
+/// Clap's own exits, in the two lines and with the exit codes of this program.
 fn usage(error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind;
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
@@ -65,10 +65,16 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.render().to_string();
-    output::status(format_args!("tow: {}", text.trim_end()));
-    let runs =
-        std::env::args_os().nth(1).is_some_and(|word| failure::RUNS.iter().any(|run| word == *run));
-    ExitCode::from(if runs { failure::USAGE_OF_RUN } else { failure::USAGE })
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        output::status(text.trim_end());
+        return ExitCode::from(failure::USAGE);
+    }
+    let command =
+        std::env::args_os().skip(1).find(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    let command = command.filter(|word| args::is_command(word)).unwrap_or_default();
+    let help = ["tow", &command.to_string_lossy(), "--help"].join(" ").replace("  ", " ");
+    let kind = failure::Kind::named(&command);
+    Failure::usage(args::in_one_line(&text)).hint(help).report(kind)
 }
 
 fn start_log(args: &Args) {
