@@ -83,7 +83,7 @@ async fn answer(
     }
     let mut confirm = None;
     let grant = match who {
-        Who::User(uid) if uid == shared.uid || uid == 0 => Grant::owner(&shared.account.home)?,
+        Who::User(uid) if is_owner(shared, uid) => Grant::owner(&shared.account.home)?,
         Who::User(_) => return Err(Some(Code::UnknownKey.into())),
         Who::Key(key, address) => {
             if let Some(join) = &hello.join {
@@ -110,6 +110,11 @@ async fn first_head(link: &mut Link) -> Answer<FirstHead> {
         return Err(Some(Code::OutOfOrder.into()));
     }
     json::from_slice(&frame.payload).map_err(|_| Some(Code::Malformed.into()))
+}
+
+/// Whether this user may do everything: who runs the node, and root.
+pub(super) fn is_owner(shared: &Shared, uid: u32) -> bool {
+    uid == shared.uid || uid == 0
 }
 
 fn grant_of(shared: &Shared, key: &PublicKey) -> Result<Grant, Refusal> {
