@@ -1,5 +1,7 @@
 //! `tow ls`, `tow get` and `tow put` from outside: what is shown, where things land, what is kept.
 
+#![allow(clippy::unwrap_used, reason = "what a test can't do without has failed it")]
+
 #[path = "files/bad_input.rs"]
 mod bad_input;
 #[path = "files/resume.rs"]

@@ -1,5 +1,7 @@
 //! Coming in and being put out: codes, tickets, keys, rights, and a machine whose key has changed.
 
+#![allow(clippy::unwrap_used, reason = "what a test can't do without has failed it")]
+
 use std::time::{Duration, Instant};
 
 use tow_testkit::{Direction, Machine, Node, Pair, is_running, until};

@@ -1,5 +1,7 @@
 //! `tow run` from outside: arguments, streams, signals, exit codes, and links that are cut.
 
+#![allow(clippy::unwrap_used, reason = "what a test can't do without has failed it")]
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
