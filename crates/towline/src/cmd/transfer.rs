@@ -35,8 +35,9 @@ impl Job<'_> {
         loop {
             let progress = Arc::new(Progress::default());
             let line = Line::show(&self.name, progress.clone(), self.quiet);
+            let mut reached = false;
             let result = tokio::select! {
-                result = self.once(&mut attempt, progress.clone()) => result,
+                result = self.once(&mut attempt, progress.clone(), &mut reached) => result,
                 _ = tokio::signal::ctrl_c() => {
                     drop(line);
                     return Err(Failure::other("interrupted").hint(GO_ON));
@@ -54,7 +55,8 @@ impl Job<'_> {
                 pause = Pause { tried: true, ..Pause::default() };
             }
             // A machine that was never reached is more likely misspelt than asleep.
-            let wait = if error.is_retryable() && pause.tried { pause.next() } else { None };
+            let is_there = reached || pause.tried;
+            let wait = if error.is_retryable() && is_there { pause.next() } else { None };
             let Some(wait) = wait else {
                 let failure = client::failure(self.host, error);
                 return Err(if pause.tried { failure.hint(GO_ON) } else { failure });
@@ -69,8 +71,10 @@ impl Job<'_> {
         &mut self,
         attempt: &mut impl AsyncFnMut(&mut Connection, Arc<Progress>) -> Result<Landed, AskError>,
         progress: Arc<Progress>,
+        reached: &mut bool,
     ) -> Result<Landed, AskError> {
         let mut connection = self.pool.connect(&self.host.target).await?;
+        *reached = true;
         let landed = attempt(&mut connection, progress).await?;
         self.pool.keep(&self.host.target, connection);
         Ok(landed)
