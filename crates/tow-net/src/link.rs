@@ -12,6 +12,7 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
+use tokio::task::coop::consume_budget;
 use tow_proto::frame::{self, PREFIX_LEN};
 use tow_proto::heartbeat::{Beat, Heartbeat};
 use tow_proto::{Decoder, Frame, FrameError, Kind, Trust, json};
@@ -184,6 +185,8 @@ impl Link {
     /// The link is over.
     pub async fn next_event(&mut self) -> Result<LinkEvent, LinkError> {
         loop {
+            // Who sends without a pause would keep this thread from all others.
+            consume_budget().await;
             if self.reading == Reading::On
                 && let Some(event) = self.take_event()?
             {
@@ -276,6 +279,8 @@ impl Link {
     }
 
     pub(crate) async fn handshake_step(&mut self) -> Result<(), LinkError> {
+        // Gives the deadline its turn too.
+        consume_budget().await;
         if !self.incoming.is_empty() {
             let fed = self.feed();
             // An alert tells the peer why.
