@@ -14,7 +14,8 @@ use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::WaitIdStatus;
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
-use tokio::task::JoinHandle;
+use tokio::task::coop::consume_budget;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tow_proto::content::Tally;
 use tow_proto::message::{Ended, EndedBy, ExitRecord, Lease, StreamTotal};
@@ -38,6 +39,8 @@ pub(super) struct Keeper {
     outgoing: VecDeque<u8>,
     outputs: [OutputPipe; 2],
     buffer: Vec<u8>,
+    /// There was more to read or write than one turn is good for.
+    turn_is_over: bool,
     exit: Option<Exit>,
     /// Ends the tree, after an order to do so.
     ending: Option<JoinHandle<()>>,
@@ -107,6 +110,7 @@ impl Keeper {
                 output(pipe::Receiver::from_owned_fd(stderr)?),
             ],
             buffer: vec![0; READ_LEN],
+            turn_is_over: false,
             exit: None,
             ending: None,
         };
@@ -117,9 +121,14 @@ impl Keeper {
     /// here, none of its processes is left.
     pub(super) async fn run(mut self) {
         while self.exit.is_none() || self.outputs.iter().any(|output| output.receiver.is_some()) {
+            // A flood never makes this task wait.
+            consume_budget().await;
             let look = self.shared.lock().look();
             let event = self.next_event(&look).await;
             self.apply(&event, &look);
+            if std::mem::take(&mut self.turn_is_over) {
+                yield_now().await;
+            }
         }
         self.stdin = None;
         self.finish().await;
@@ -170,6 +179,7 @@ impl Keeper {
                 Err(_) => return self.end_output(index),
             }
         }
+        self.turn_is_over = true;
     }
 
     fn end_output(&mut self, index: usize) {
@@ -202,7 +212,8 @@ impl Keeper {
                 Err(_) => return self.close_stdin(),
             }
         }
-        // The turn is over, the work may not be.
+        // The work may not be over.
+        self.turn_is_over = true;
         self.shared.asked.notify_one();
     }
 
