@@ -77,9 +77,6 @@ pub(crate) struct ServeArgs {
     /// Print one JSON line once ready
     #[arg(long)]
     pub(crate) json: bool,
-    /// Do not serve browsers
-    #[arg(long)]
-    pub(crate) no_web: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

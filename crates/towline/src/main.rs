@@ -12,6 +12,8 @@ mod failure;
 mod home;
 mod output;
 mod progress;
+#[cfg(test)]
+mod reference;
 mod remote;
 mod stdio;
 
