@@ -384,6 +384,26 @@ fn a_link_that_is_cut_on_the_way_up_is_254_and_ends_the_program() {
 }
 
 #[test]
+fn a_link_that_falls_silent_is_given_up_and_not_taken_for_an_end() {
+    let pair = pair();
+    let content = noise(4 << 20, 1);
+    let _ = pair.host.write("file", &content);
+    // Both at once: each takes the 35 s after which a silent peer is dead.
+    for after in [20_000, 1 << 20] {
+        pair.proxy.cut(Cut { direction: Direction::Down, after, how: How::Silence });
+    }
+    let before = pair.proxy.connections();
+    let run = pair.run(["--lease", "0s", "cat file"]).start();
+    until("it has its connection", || pair.proxy.connections() > before);
+    let get = pair.client.tow(["get", "box:file", "got"]).start();
+    let done = run.wait().fails_with_hint(254, &["box"], "session");
+    assert!(content.starts_with(&done.stdout), "{done}");
+    // A transfer connects again.
+    let _ = get.wait().ok();
+    assert!(std::fs::read(pair.client.file("got")).unwrap() == content);
+}
+
+#[test]
 fn a_node_that_dies_is_254() {
     let Pair { node, proxy: _proxy, client, host: _host } = pair();
     // Its stdin ends with the node, so nothing is left behind.
