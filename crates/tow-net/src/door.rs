@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::gate::{Loss, Place, Stage};
-use crate::link::{Incoming, Link, LinkError, Socket};
+use crate::link::{Incoming, Link, LinkError, READ_LEN_MIN, Socket};
 use crate::stream::Stream;
 use crate::tls::Acceptor;
 
@@ -44,8 +44,9 @@ async fn handshake(stream: Stream, acceptor: &Acceptor, place: &Place) -> Result
         b'A'..=b'Z' => {
             let _ = std::io::Write::write(&mut Socket(&stream), HTTP_ANSWER);
             let _ = stream.shutdown_write();
-            // A close with unread bytes would be a reset, and the answer lost.
-            let _ = timeout_at(deadline, drain(&stream)).await;
+            // A close with unread bytes would be a reset, and the answer lost. Boxed: the silent
+            // should not hold the room for it.
+            let _ = timeout_at(deadline, Box::pin(drain(&stream))).await;
             return Err(Loss::Bad);
         }
         _ => return Err(Loss::Bad),
@@ -90,7 +91,7 @@ async fn until(
 async fn first_byte(stream: &Stream, incoming: &mut Incoming) -> Option<u8> {
     loop {
         stream.readable().await.ok()?;
-        match incoming.fill(|buffer| stream.try_read(buffer)) {
+        match incoming.fill(READ_LEN_MIN, |buffer| stream.try_read(buffer)) {
             Ok(0) => return None,
             Ok(_) => return incoming.bytes().first().copied(),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}

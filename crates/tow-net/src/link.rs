@@ -44,6 +44,9 @@ pub enum LinkError {
     /// Not frames.
     #[error("not towline's protocol: {0}")]
     Frame(#[from] FrameError),
+    /// The stream ended between two frames, but nobody said that it would.
+    #[error("the connection was cut")]
+    Cut,
     /// The stream ended in the middle of a frame.
     #[error("the connection was cut in the middle of a frame ({got} of {of} bytes)")]
     CutMidFrame {
@@ -60,7 +63,7 @@ pub enum LinkError {
 impl LinkError {
     /// True where connecting again may help.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::CutMidFrame { .. } | Self::Dead)
+        matches!(self, Self::Io(_) | Self::Cut | Self::CutMidFrame { .. } | Self::Dead)
     }
 }
 
@@ -83,11 +86,13 @@ pub struct Link {
     incoming: Incoming,
     /// Plain frames of a link without TLS that are waiting to be written.
     outgoing: Vec<u8>,
-    /// Payload bytes that are queued, whether encrypted or not.
+    /// Bytes that are queued for the socket, encrypted where there is TLS.
     queued: usize,
     was_full: bool,
     at_end: bool,
     frames_sent: u64,
+    /// Bytes of the TLS handshake that have arrived.
+    handshake_len: usize,
 }
 
 impl Link {
@@ -105,6 +110,7 @@ impl Link {
             was_full: false,
             at_end: false,
             frames_sent: 0,
+            handshake_len: 0,
         }
     }
 
@@ -167,7 +173,8 @@ impl Link {
 
     fn enqueue(&mut self, front: &[u8], back: &[u8]) {
         self.frames_sent += 1;
-        self.queued += front.len() + back.len();
+        let len = front.len() + back.len();
+        self.queued += self.tls.as_ref().map_or(len, |_| Tls::sealed_len(len));
         self.was_full |= !self.has_room();
         match &mut self.tls {
             Some(tls) => tls.send([front, back]),
@@ -346,18 +353,31 @@ impl Link {
     }
 
     fn has_plain(&mut self) -> bool {
-        self.tls.as_mut().is_some_and(|tls| matches!(tls.plain(|_| ()), Plain::Some(())))
+        self.tls.as_mut().is_some_and(|tls| !matches!(tls.plain(|_| ()), Plain::None))
     }
 
     fn feed(&mut self) -> Result<(), LinkError> {
         let Some(tls) = &mut self.tls else { return Ok(()) };
+        let before = self.incoming.bytes().len();
         self.incoming.take(|bytes| tls.feed(bytes))?;
+        let fed = before - self.incoming.bytes().len();
+        // Whoever asked would ask for ever.
+        if fed == 0 {
+            return Err(io::Error::from(io::ErrorKind::InvalidData).into());
+        }
+        if tls.is_handshaking() {
+            self.handshake_len += fed;
+            if self.handshake_len > HANDSHAKE_LEN_MAX {
+                return Err(TlsError::TooLong.into());
+            }
+        }
         Ok(())
     }
 
-    fn ended(&self) -> Result<LinkEvent, LinkError> {
+    fn ended(&mut self) -> Result<LinkEvent, LinkError> {
         if self.decoder.is_between_frames() {
-            return Ok(LinkEvent::Closed);
+            let is_said = self.tls.as_mut().is_none_or(|tls| tls.is_closed());
+            return if is_said { Ok(LinkEvent::Closed) } else { Err(LinkError::Cut) };
         }
         let (got, of) = self.decoder.progress();
         Err(LinkError::CutMidFrame { got, of })
@@ -400,7 +420,12 @@ impl Link {
             () = tokio::time::sleep_until(deadline.into()) => return self.handle_timeout(),
         };
         if wants_read && (ready.is_readable() || ready.is_read_closed()) {
-            match self.incoming.fill(|buffer| self.stream.try_read(buffer)) {
+            // A stranger has little to say, and there may be many of them.
+            let len_max = match self.decoder.trust() {
+                Trust::Unproved => READ_LEN_MIN,
+                Trust::Proved => READ_LEN_MAX,
+            };
+            match self.incoming.fill(len_max, |buffer| self.stream.try_read(buffer)) {
                 Ok(0) => self.at_end = true,
                 Ok(_) => self.heartbeat.handle_heard(Instant::now()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -408,6 +433,8 @@ impl Link {
             }
         } else if ready.is_error() {
             self.stream.take_error()?;
+            // Dead all the same; to wait again would not be to wait.
+            return Err(io::Error::from(io::ErrorKind::ConnectionReset).into());
         }
         Ok(())
     }
@@ -520,15 +547,17 @@ impl Incoming {
         result
     }
 
+    /// Reads once; the room for that grows up to `len_max`.
     pub(crate) fn fill(
         &mut self,
+        len_max: usize,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
         }
         if self.was_filled || self.end == self.buffer.len() {
-            let len = (self.buffer.len() * 2).clamp(READ_LEN_MIN, READ_LEN_MAX);
+            let len = (self.buffer.len() * 2).clamp(READ_LEN_MIN, len_max);
             self.buffer.resize(len.max(self.end + READ_LEN_MIN), 0);
         }
         let read = read(&mut self.buffer[self.end..])?;
@@ -544,9 +573,11 @@ impl Incoming {
     }
 }
 
-const READ_LEN_MIN: usize = 4 << 10;
+pub(crate) const READ_LEN_MIN: usize = 4 << 10;
 /// 256 KiB was the fastest in probes; 1 MiB leaves the second-level cache.
 const READ_LEN_MAX: usize = 256 << 10;
 const QUEUE_LEN_MAX: usize = 512 << 10;
+/// Ten times what the handshakes of this protocol take.
+const HANDSHAKE_LEN_MAX: usize = 16 << 10;
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
 const FAREWELL_READS_MAX: usize = 4096;

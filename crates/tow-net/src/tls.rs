@@ -76,6 +76,9 @@ pub enum TlsError {
     /// The peer broke the rules of TLS, or we can't agree.
     #[error("TLS failed: {0}")]
     Protocol(rustls::Error),
+    /// The peer's handshake is longer than any that makes sense.
+    #[error("a TLS handshake that is too long")]
+    TooLong,
     /// TLS without our protocol.
     #[error("the other side speaks TLS, but not towline")]
     OtherProtocol,
@@ -251,6 +254,16 @@ impl Tls {
         }
     }
 
+    /// True once the peer has said that it is done.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        matches!(self.plain(|_| ()), Plain::Closed)
+    }
+
+    /// What `len` bytes become in one call of [`Self::send`] (RFC 8446, 5.2).
+    pub(crate) fn sealed_len(len: usize) -> usize {
+        len + len.div_ceil(RECORD_LEN_MAX) * RECORD_OVERHEAD
+    }
+
     /// Encrypts `parts`, one after the other, into the queue.
     pub(crate) fn send(&mut self, parts: [&[u8]; 2]) {
         let slices = parts.map(IoSlice::new);
@@ -270,6 +283,11 @@ impl Tls {
         self.connection.write_tls(socket)
     }
 }
+
+/// Most plaintext in a record, in bytes.
+const RECORD_LEN_MAX: usize = 16 << 10;
+/// Header, content type and tag of a record.
+const RECORD_OVERHEAD: usize = 5 + 1 + 16;
 
 /// What [`Tls::plain`] found.
 pub(crate) enum Plain<T> {
@@ -396,4 +414,48 @@ fn verify_signature(
         dss,
         &provider.signature_verification_algorithms,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use ::aws_lc_rs::rand::SystemRandom;
+    use ::aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+
+    use super::*;
+
+    fn keys() -> TlsKeys {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
+        let public = <[u8; 32]>::try_from(pair.public_key().as_ref()).unwrap();
+        TlsKeys::new(pkcs8.as_ref(), Spki::from_key(&public)).unwrap()
+    }
+
+    fn pass(from: &mut Tls, to: &mut Tls) {
+        let mut bytes = Vec::new();
+        while from.wants_write() {
+            from.flush_into(&mut bytes).unwrap();
+        }
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            to.feed(&mut rest).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_queued_is_counted_as_it_will_be_sent() {
+        let mut client = keys().connect(Pin::Any).unwrap();
+        let mut node = keys().acceptor().accept().unwrap();
+        while client.is_handshaking() || node.is_handshaking() {
+            pass(&mut client, &mut node);
+            pass(&mut node, &mut client);
+        }
+        for (front, back) in [(8, 0), (8, 1), (8, 16_376), (8, 16_377), (8, 1 << 20)] {
+            client.send([&vec![0; front], &vec![0; back]]);
+            let mut sent = Vec::new();
+            while client.wants_write() {
+                client.flush_into(&mut sent).unwrap();
+            }
+            assert_eq!(sent.len(), Tls::sealed_len(front + back), "{front} + {back}");
+        }
+    }
 }
