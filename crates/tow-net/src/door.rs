@@ -94,7 +94,8 @@ async fn first_byte(stream: &Stream, incoming: &mut Incoming) -> Option<u8> {
         match incoming.fill(READ_LEN_MIN, |buffer| stream.try_read(buffer)) {
             Ok(0) => return None,
             Ok(_) => return incoming.bytes().first().copied(),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            // The runtime takes a new socket for readable, right or wrong.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => incoming.release(),
             Err(_) => return None,
         }
     }

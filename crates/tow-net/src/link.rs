@@ -566,7 +566,8 @@ impl Incoming {
         Ok(read)
     }
 
-    fn release(&mut self) {
+    /// Gives the room back where nothing is in it.
+    pub(crate) fn release(&mut self) {
         if self.is_empty() {
             *self = Self::default();
         }

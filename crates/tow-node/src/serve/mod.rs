@@ -285,9 +285,9 @@ async fn serve_socket(shared: Arc<Shared>, accepted: Accepted, acceptor: Accepto
     let Some((mut link, peer)) = proved else { return };
     if !is_vouched_for && place.prove().is_err() {
         channel::refuse(&mut link, Code::Busy.into());
-        return link.close().await;
+        return Box::pin(link.close()).await;
     }
-    // Boxed, so that a connection which says nothing does not hold the room for all of this.
+    // Boxed, as above, so that a connection which says nothing does not hold the room for it.
     Box::pin(channel::serve(&shared, link, peer)).await;
 }
 
