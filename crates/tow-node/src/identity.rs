@@ -39,7 +39,7 @@ pub enum IdentityError {
     #[error(transparent)]
     State(#[from] StateError),
     /// The file is not what was written there. It is never replaced: other machines know its key.
-    #[error("{}: not a whole Ed25519 key in PEM form; bring it back from a copy, or remove it to get a new identity", path.display())]
+    #[error("{}: not a whole Ed25519 key in PEM form", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -47,6 +47,19 @@ pub enum IdentityError {
     /// The cryptographic library failed.
     #[error("no key could be made")]
     Generate,
+}
+
+impl IdentityError {
+    /// What mends it, where something does.
+    pub fn cure(&self) -> Option<String> {
+        match self {
+            Self::State(error) => error.cure(),
+            Self::Damaged { .. } => {
+                Some("bring it back from a copy, or remove it to get a new identity".into())
+            }
+            Self::Generate => None,
+        }
+    }
 }
 
 /// Not the text or the bytes of an Ed25519 public key.

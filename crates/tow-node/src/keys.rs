@@ -86,6 +86,13 @@ pub enum BrokenReason {
     RelativePath,
 }
 
+impl BrokenReason {
+    /// The command that mends it, where one does.
+    pub fn cure(&self) -> Option<String> {
+        if let Self::State(error) = self { error.cure() } else { None }
+    }
+}
+
 /// What is known about a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {

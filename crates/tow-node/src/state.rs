@@ -59,7 +59,7 @@ pub enum StateError {
         path: PathBuf,
     },
     /// Somebody else owns it, and so decides who can reach it.
-    #[error("{}: owned by uid {owner}, not by uid {us}; mend it with: chown {us} '{}'", path.display(), path.display())]
+    #[error("{}: owned by uid {owner}, not by uid {us}", path.display())]
     NotOurs {
         /// The path.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum StateError {
         us: u32,
     },
     /// Others can read or enter what is ours alone.
-    #[error("{}: open to others (mode {mode:03o}); mend it with: chmod {wanted:o} '{}'", path.display(), path.display())]
+    #[error("{}: open to others (mode {mode:03o})", path.display())]
     NotPrivate {
         /// The path.
         path: PathBuf,
@@ -79,7 +79,7 @@ pub enum StateError {
         wanted: u32,
     },
     /// Others can replace what lies beneath.
-    #[error("{}: others can write there (mode {mode:03o}); mend it with: chmod go-w '{}'", path.display(), path.display())]
+    #[error("{}: others can write there (mode {mode:03o})", path.display())]
     Writable {
         /// The path.
         path: PathBuf,
@@ -194,6 +194,18 @@ impl StateError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
+    }
+
+    /// The command that mends it, where one does.
+    pub fn cure(&self) -> Option<String> {
+        match self {
+            Self::NotOurs { path, us, .. } => Some(format!("chown {us} '{}'", path.display())),
+            Self::NotPrivate { path, wanted, .. } => {
+                Some(format!("chmod {wanted:o} '{}'", path.display()))
+            }
+            Self::Writable { path, .. } => Some(format!("chmod go-w '{}'", path.display())),
+            _ => None,
+        }
     }
 
     /// True where the path does not exist.

@@ -48,7 +48,8 @@ fn directories_are_made_for_us_alone() {
 fn check_bad(name: &str, make: impl Fn(&Path), path: &str, words: &str) {
     let dir = TestDir::new();
     make(dir.path());
-    let error = StateDir::open(layout(&dir.path().join("top"))).expect_err(name).to_string();
+    let error = StateDir::open(layout(&dir.path().join("top"))).expect_err(name);
+    let error = format!("{error}; {}", error.cure().unwrap_or_default());
     let named = dir.path().join(path);
     assert!(error.starts_with(&format!("{}: ", named.display())), "{name}: {error}");
     assert!(
@@ -167,7 +168,7 @@ fn what_belongs_to_somebody_else_is_refused() {
         let us = give_away(&path);
         let error = check_way_to(&path, us).unwrap_err();
         assert!(matches!(error, StateError::NotOurs { .. }), "{name}: {error}");
-        assert!(error.to_string().contains("chown"), "{error}");
+        assert!(error.cure().is_some_and(|cure| cure.starts_with("chown ")), "{error}");
     }
 }
 
@@ -189,10 +190,10 @@ fn a_file_that_is_not_private_is_not_read() {
     for mode in [0o640, 0o604, 0o644, 0o660, 0o601] {
         write_private(&path, b"secret").unwrap();
         set_mode(&path, mode);
-        let error = read_private(&path, 100).unwrap_err().to_string();
+        let error = read_private(&path, 100).unwrap_err();
         let named = format!("{}: open to others (mode {mode:o})", path.display());
-        assert!(error.starts_with(&named), "{error}");
-        assert!(error.ends_with(&format!("chmod 600 '{}'", path.display())), "{error}");
+        assert_eq!(error.to_string(), named);
+        assert_eq!(error.cure(), Some(format!("chmod 600 '{}'", path.display())));
     }
 }
 

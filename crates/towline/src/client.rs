@@ -32,11 +32,11 @@ pub(crate) struct Host {
 impl Here {
     /// Opens the state directory, and makes the key on first use.
     pub(crate) fn open() -> Result<Self, Failure> {
-        let state = StateDir::open(home::layout()?).map_err(Failure::other)?;
-        let identity = Identity::load_or_create(&state.user_key_path()).map_err(Failure::other)?;
+        let state = StateDir::open(home::layout()?)?;
+        let identity = Identity::load_or_create(&state.user_key_path())?;
         let client =
             Client::new(&identity, account::AGENT, &account::machine()).map_err(Failure::other)?;
-        let hosts = Hosts::load(&state.hosts_path()).map_err(Failure::other)?;
+        let hosts = Hosts::load(&state.hosts_path())?;
         Ok(Self { state, client, hosts })
     }
 

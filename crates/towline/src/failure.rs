@@ -7,6 +7,9 @@ use std::process::ExitCode;
 
 use tow_net::{ConnectError, LinkError};
 use tow_node::ask::AskError;
+use tow_node::hosts::HostsError;
+use tow_node::identity::IdentityError;
+use tow_node::state::StateError;
 use tow_proto::{Code, Refusal};
 
 use crate::args::Command;
@@ -208,6 +211,39 @@ fn hint(host: &str, refusal: &Refusal) -> Option<String> {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)
+    }
+}
+
+/// A fault of the set-up, with what mends it.
+fn set_up(error: impl fmt::Display, cure: Option<String>) -> Failure {
+    Failure { hint: cure, ..Failure::other(error) }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        let cure = error.cure();
+        if let StateError::Locked { .. } = error {
+            return Self::other(error).hint(
+                "one node serves a state directory; set TOWLINE_HOME to another for a second one",
+            );
+        }
+        set_up(error, cure)
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        let cure = error.cure();
+        set_up(error, cure)
+    }
+}
+
+impl From<HostsError> for Failure {
+    fn from(error: HostsError) -> Self {
+        match error {
+            HostsError::State(error) => error.into(),
+            error => Self::other(error),
+        }
     }
 }
 

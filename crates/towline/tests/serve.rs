@@ -92,9 +92,9 @@ fn a_state_directory_that_others_can_read_is_refused_with_the_cure() {
         [(&home, 0o755, 0o700, cure(&home, "700")), (&key, 0o644, 0o600, cure(&key, "600"))]
     {
         chmod(path, open);
-        let words = ["open to others", &mend];
-        let _ = pair.run(["true"]).run().fails(254, &words);
-        let _ = pair.client.tow(["ls", "box:"]).run().fails(1, &words);
+        let words = ["open to others"];
+        let _ = pair.run(["true"]).run().fails_with_hint(254, &words, &mend);
+        let _ = pair.client.tow(["ls", "box:"]).run().fails_with_hint(1, &words, &mend);
         let doctor = pair.client.tow(["doctor"]).run().expect(1);
         assert!(doctor.out().contains("WRONG") && doctor.out().contains(&mend), "{doctor}");
         chmod(path, private);
@@ -102,7 +102,7 @@ fn a_state_directory_that_others_can_read_is_refused_with_the_cure() {
     let _ = pair.run(["true"]).run().ok();
     chmod(&home, 0o750);
     let done = pair.client.tow(["serve", "--listen", "127.0.0.1:0"]).run();
-    let _ = done.fails(1, &["open to others", "chmod 700"]);
+    let _ = done.fails_with_hint(1, &["open to others"], "chmod 700");
 }
 
 #[test]

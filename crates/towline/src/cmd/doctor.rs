@@ -52,7 +52,10 @@ pub(crate) fn run(args: DoctorArgs) -> Result<ExitCode, Failure> {
                 }
             }
         }
-        Err(error) => findings.push(Finding::wrong("state directory", error)),
+        Err(error) => {
+            let cure = error.cure();
+            findings.push(Finding::wrong("state directory", error).cured(cure));
+        }
     }
     look_at_kernel(&mut findings);
     for finding in &findings {
@@ -74,7 +77,10 @@ fn look_at_files(state: &StateDir, findings: &mut Vec<Finding>) {
         findings.push(match Identity::load(&path) {
             Ok(identity) => Finding::good(what, identity.public().id()),
             Err(_) if !path.exists() => Finding::good(what, "not made yet; it is on first use"),
-            Err(error) => Finding::wrong(what, error),
+            Err(error) => {
+                let cure = error.cure();
+                Finding::wrong(what, error).cured(cure)
+            }
         });
     }
     findings.push(match Hosts::load(&state.hosts_path()) {
@@ -198,9 +204,12 @@ impl Finding {
         Self { state: State::Warning, ..Self::good(what, detail) }.mended(mend)
     }
 
-    /// The errors of the state directory say themselves what mends them.
     fn wrong(what: &'static str, detail: impl ToString) -> Self {
         Self { state: State::Wrong, ..Self::good(what, detail) }
+    }
+
+    fn cured(self, mend: Option<String>) -> Self {
+        Self { mend, ..self }
     }
 
     fn mended(self, mend: &str) -> Self {

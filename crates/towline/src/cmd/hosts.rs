@@ -21,7 +21,7 @@ struct Printed<'a> {
 
 /// Which machines I know.
 pub(crate) fn run(args: HostsArgs) -> Result<ExitCode, Failure> {
-    let state = StateDir::open(home::layout()?).map_err(Failure::other)?;
+    let state = StateDir::open(home::layout()?)?;
     let path = state.hosts_path();
     let change = |name: &str, result: Result<(), HostsError>| match result {
         Err(error) => Err(Failure::other(error)
@@ -30,7 +30,7 @@ pub(crate) fn run(args: HostsArgs) -> Result<ExitCode, Failure> {
         Ok(()) => Ok(ExitCode::SUCCESS),
     };
     match args.action.unwrap_or(HostsAction::Ls) {
-        HostsAction::Ls => list(&Hosts::load(&path).map_err(Failure::other)?, args.json),
+        HostsAction::Ls => list(&Hosts::load(&path)?, args.json),
         HostsAction::Rm { host } => {
             change(&host, Hosts::change(&path, |hosts| hosts.remove(&host).map(drop)))
         }

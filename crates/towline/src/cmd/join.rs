@@ -36,8 +36,7 @@ pub(crate) fn run(args: JoinArgs) -> Result<ExitCode, Failure> {
     })?;
     let wanted = args.name.as_deref().unwrap_or(&joined.welcome.machine);
     let known = Known::new(joined.key, vec![joined.address.to_string()], SystemTime::now());
-    let name = Hosts::change(&here.state.hosts_path(), |hosts| hosts.add(wanted, known))
-        .map_err(Failure::other)?;
+    let name = Hosts::change(&here.state.hosts_path(), |hosts| hosts.add(wanted, known))?;
     let may: Vec<_> = Right::list(joined.welcome.rights).iter().map(ToString::to_string).collect();
     if args.json {
         let id = joined.key.id().to_string();

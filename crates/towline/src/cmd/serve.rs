@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
+use tow_net::listen::ListenError;
 use tow_net::{Address, ListenAddress};
 use tow_node::grant::Right;
 use tow_node::serve::{Config, Node, StartError};
-use tow_node::state::{StateDir, StateError};
+use tow_node::state::StateDir;
 use tow_proto::message::Invite;
 
 use crate::args::ServeArgs;
@@ -48,7 +49,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         account: account::account(),
         descriptors: raise_descriptors(),
     };
-    let state = StateDir::open(home::layout()?).map_err(Failure::other)?;
+    let state = StateDir::open(home::layout()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let node = Node::start(&state, config).map_err(start_failure)?;
@@ -98,15 +99,12 @@ fn announce(node: &Node, json: bool) -> Result<(), Failure> {
 }
 
 fn start_failure(error: StartError) -> Failure {
-    let failure = Failure::other(&error);
     match error {
-        StartError::State(StateError::Locked { .. }) => failure.hint(
-            "one node serves a state directory; set TOWLINE_HOME to another for a second one",
-        ),
-        StartError::Listen(tow_net::listen::ListenError::AddressInUse { .. }) => {
-            failure.hint("choose another port with --listen, or stop what listens there")
-        }
-        _ => failure,
+        StartError::State(error) => error.into(),
+        StartError::Identity(error) => error.into(),
+        StartError::Listen(ListenError::AddressInUse { .. }) => Failure::other(error)
+            .hint("choose another port with --listen, or stop what listens there"),
+        error => Failure::other(error),
     }
 }
 
