@@ -133,7 +133,7 @@ impl Client {
         let pin = target.key.map_or(Pin::Any, |key| Pin::Key(Spki(key.to_spki())));
         let mut last = None;
         for address in &target.addresses {
-            match tow_net::connect(address, &self.tls, pin).await {
+            match self.connect_to(address, pin).await {
                 Ok(link) => return Ok(link),
                 Err(error) => {
                     if let (Some(seen), Some(known)) = (error.other_key(), target.key) {
@@ -147,6 +147,21 @@ impl Client {
             }
         }
         Err(last.unwrap_or(AskError::Protocol { what: "no address is known for it" }))
+    }
+
+    /// Connects again where the other side hung up during the handshake: a node that is flooded
+    /// drops newcomers, and nothing was asked yet.
+    async fn connect_to(&self, address: &Address, pin: Pin) -> Result<Link, ConnectError> {
+        let mut pauses = HANG_UP_PAUSES.into_iter();
+        loop {
+            match tow_net::connect(address, &self.tls, pin).await {
+                Err(ConnectError::Link(error)) if error.is_retryable() => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(error.into()),
+                },
+                result => return result,
+            }
+        }
     }
 }
 
@@ -218,6 +233,7 @@ pub(crate) fn head<T: DeserializeOwned>(frame: &Frame) -> Result<T, AskError> {
     }
 }
 
+const HANG_UP_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(150)];
 const WELCOME_MAX: Duration = Duration::from_secs(15);
 
 pub(crate) fn byte_path(path: &std::path::Path) -> tow_proto::ByteString {
