@@ -17,12 +17,15 @@ use tow_proto::{Code, Refusal};
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 use crate::base32;
+use crate::identity::KeyId;
 use crate::pake::{self, Ids, NodeJoin, PakeError};
 use crate::ticket::{ProofKey, TicketSecret};
 
 /// What whoever takes up an invitation will be granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
+    /// The key that invited, which has to be known still; `None` for the owner.
+    pub giver: Option<KeyId>,
     /// What the device may do.
     pub rights: Rights,
     /// The directory that its files are confined to; absolute and resolved.

@@ -14,6 +14,7 @@ fn ids() -> Ids {
 
 fn offer(name: &str) -> Offer {
     Offer {
+        giver: None,
         rights: Right::all(),
         root: "/".into(),
         start: "/home/ann".into(),

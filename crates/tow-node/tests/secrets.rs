@@ -73,6 +73,7 @@ fn ids() -> Ids {
 
 fn invite(invitations: &Invitations) -> Issued {
     let offer = Offer {
+        giver: None,
         rights: Right::all(),
         root: "/".into(),
         start: "/".into(),

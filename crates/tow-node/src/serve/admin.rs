@@ -45,6 +45,7 @@ pub(super) fn issue(shared: &Shared, giver: &Grant, request: &Invite) -> Result<
         request.grant_secs.map(|secs| now() + Duration::from_secs(secs.min(GRANT_SECS_MAX)));
     let expires = [asked, permit.expires()].into_iter().flatten().min();
     let offer = Offer {
+        giver: giver.key(),
         rights: request.rights,
         root: root.clone(),
         start,

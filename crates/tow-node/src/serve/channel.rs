@@ -1,16 +1,17 @@
 //! A proved link: one request after the other, each dispatched with the grant in hand.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tow_net::{Link, LinkError, LinkEvent};
 use tow_proto::message::{FirstHead, Reply, Request, Upward};
 use tow_proto::{ByteString, Code, Frame, Kind, Refusal, Trust, json};
 
-use super::greet::Who;
+use super::greet::{self, Who};
 use super::{Shared, admin, get, ls, now, put, run};
-use crate::audit::Outcome as Audited;
+use crate::audit::{Outcome as Audited, Record};
 use crate::grant::Grant;
+use crate::keys::Lookup;
 use crate::transfer::{Outcome, TransferError};
 
 /// Who asks, and what they may.
@@ -42,6 +43,14 @@ pub(super) enum ChannelError {
 impl Peer {
     pub(super) fn new(grant: Grant, who: Who) -> Self {
         Self { grant, who }
+    }
+
+    /// The grant as it is now: the key may have been removed, or given another.
+    fn renew(&mut self, shared: &Shared) -> Result<(), Refusal> {
+        if let Who::Key(key, _) = self.who {
+            self.grant = greet::grant_of(shared, &key)?;
+        }
+        Ok(())
     }
 
     /// To whom sessions and partial files belong.
@@ -77,21 +86,38 @@ impl From<TransferError> for ChannelError {
     }
 }
 
-/// Serves a link until it ends, the key is removed or the node stops.
-pub(super) async fn serve(shared: &Shared, mut link: Link, peer: Peer) {
+/// Serves a link until it ends, the key is removed, the grant expires or the node stops.
+pub(super) async fn serve(shared: &Shared, mut link: Link, mut peer: Peer) {
     let Ok(entry) = shared.links.enter(peer.grant.key()) else {
         refuse(&mut link, Code::Busy.into());
         return link.close().await;
     };
+    let who = peer.who;
     let last = tokio::select! {
         biased;
         () = entry.removed() => Some(Code::RemovedKey.into()),
         () = shared.stop.cancelled() => Some(Code::Stopping.into()),
-        last = serve_channels(shared, &mut link, &peer) => last,
+        () = expired(shared, who) => Some(Code::ExpiredKey.into()),
+        last = serve_channels(shared, &mut link, &mut peer) => last,
     };
     if let Some(refusal) = last {
         refuse(&mut link, refusal);
         link.close().await;
+    }
+}
+
+/// Resolves when the grant has expired. It is looked at now and then, because the clock may be set
+/// and the key may get another grant.
+async fn expired(shared: &Shared, who: Who) {
+    let Who::Key(key, _) = who else { return std::future::pending().await };
+    loop {
+        let lookup = shared.keys().find(&key);
+        let expires = if let Lookup::Known(record) = lookup { record.expires } else { None };
+        let left = expires.map_or(Duration::MAX, |at| at.duration_since(now()).unwrap_or_default());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(EXPIRY_CHECK_EVERY)).await;
     }
 }
 
@@ -101,7 +127,7 @@ pub(super) fn refuse(link: &mut Link, refusal: Refusal) {
 }
 
 /// Gives what to say before the link is closed, if there is anybody to say it to.
-async fn serve_channels(shared: &Shared, link: &mut Link, peer: &Peer) -> Option<Refusal> {
+async fn serve_channels(shared: &Shared, link: &mut Link, peer: &mut Peer) -> Option<Refusal> {
     loop {
         link.rest();
         let frame = match link.next_event().await {
@@ -114,7 +140,8 @@ async fn serve_channels(shared: &Shared, link: &mut Link, peer: &Peer) -> Option
             Ok(None) => continue,
             Err(refusal) => return Some(refusal),
         };
-        if let Err(refusal) = peer.grant.check(now()) {
+        // After the link was entered: a key that is removed now has this link cut.
+        if let Err(refusal) = peer.renew(shared) {
             return Some(refusal);
         }
         // Boxed: a link at rest is small.
@@ -140,6 +167,20 @@ fn request(frame: &Frame) -> Result<Option<Request>, Refusal> {
     }
 }
 
+/// Records a request when it is dropped: also one that was cut off in the middle.
+struct Entry<'a> {
+    shared: &'a Shared,
+    started: Instant,
+    record: Record,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.record.duration = self.started.elapsed();
+        self.shared.audit.record(&self.record);
+    }
+}
+
 /// Carries a request out and records what became of it. A refusal in place of the reply leaves the
 /// link as it is; one in the middle of a channel ends it.
 async fn audited(
@@ -148,19 +189,18 @@ async fn audited(
     peer: &Peer,
     request: Request,
 ) -> Result<(), ChannelError> {
-    let started = Instant::now();
     let (what, detail) = describe(&request);
-    let env = match &request {
-        Request::Run(run) => run.env.clone(),
-        _ => Vec::new(),
-    };
+    let mut record = peer.who.record(peer.grant.name(), Trust::Proved, what, Audited::Cut);
+    record.detail = detail;
+    if let Request::Run(run) = &request {
+        record = record.with_env(&run.env);
+    }
+    let mut entry = Entry { shared, started: Instant::now(), record };
     let sent = link.frames_sent();
     let result = dispatch(shared, link, peer, request).await;
-    let mut record = peer.who.record(peer.grant.name(), Trust::Proved, what, outcome(&result));
-    record.detail = detail;
-    record.bytes = result.as_ref().map_or(0, |served| served.bytes);
-    record.duration = started.elapsed();
-    shared.audit.record(&record.with_env(&env));
+    entry.record.outcome = outcome(&result);
+    entry.record.bytes = result.as_ref().map_or(0, |served| served.bytes);
+    drop(entry);
     match result {
         Ok(_) => Ok(()),
         Err(ChannelError::Refused(refusal)) if link.frames_sent() == sent => {
@@ -215,3 +255,5 @@ fn describe(request: &Request) -> (&'static str, Vec<ByteString>) {
         _ => ("unknown", Vec::new()),
     }
 }
+
+const EXPIRY_CHECK_EVERY: Duration = Duration::from_secs(60);

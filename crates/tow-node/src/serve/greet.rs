@@ -15,7 +15,7 @@ use crate::audit::{self, Outcome, Record as AuditRecord};
 use crate::grant::Grant;
 use crate::identity::PublicKey;
 use crate::invite::Offer;
-use crate::keys::Record;
+use crate::keys::{Keys, Record};
 use crate::pake::{EXPORTER_LABEL, Ids};
 
 /// What the transport proved.
@@ -117,7 +117,8 @@ pub(super) fn is_owner(shared: &Shared, uid: u32) -> bool {
     uid == shared.uid || uid == 0
 }
 
-fn grant_of(shared: &Shared, key: &PublicKey) -> Result<Grant, Refusal> {
+/// What a key may do now.
+pub(super) fn grant_of(shared: &Shared, key: &PublicKey) -> Result<Grant, Refusal> {
     let found = shared.keys().find(key);
     found.into_grant(now())
 }
@@ -148,21 +149,25 @@ async fn take_in(
             (offer, Some(Confirm { confirm: ours.to_vec() }))
         }
     };
-    let record = record(key, hello, offer);
-    let record = shared.keys().add(record).map_err(|error| {
-        tracing::error!(%error, "a key could not be stored");
-        Some(Code::Internal.into())
-    })?;
+    let record = store(&mut shared.keys(), key, hello, offer)?;
     tracing::info!(name = %record.name, key = %key.id(), from = %address, "a device has joined");
     let who = Who::Key(key, address);
     shared.audit.record(&who.record(&record.name, Trust::Proved, "join", Outcome::Ok));
     Ok(confirm)
 }
 
-fn record(key: PublicKey, hello: &Hello, offer: Offer) -> Record {
-    let Offer { rights, root, start, name, expires } = offer;
+/// Stores the key with what was offered, if whoever offered it still may.
+fn store(keys: &mut Keys, key: PublicKey, hello: &Hello, offer: Offer) -> Result<Record, Refusal> {
+    let Offer { giver, rights, root, start, name, expires } = offer;
+    if giver.is_some_and(|giver| keys.list().all(|record| record.key.id() != giver)) {
+        return Err(Code::ExpiredCode.into());
+    }
     let name = name.unwrap_or_else(|| hello.name.clone());
-    Record { key, name, rights, root, start, created: now(), expires }
+    let record = Record { key, name, rights, root, start, created: now(), expires };
+    keys.add(record).map_err(|error| {
+        tracing::error!(%error, "a key could not be stored");
+        Code::Internal.into()
+    })
 }
 
 impl Who {
