@@ -148,7 +148,8 @@ impl Link {
         self.queued < QUEUE_LEN_MAX
     }
 
-    /// Frames that were queued so far: tells a caller whether something was said meanwhile.
+    /// Frames that were queued so far, but for signs of life: tells a caller whether something was
+    /// said meanwhile.
     pub fn frames_sent(&self) -> u64 {
         self.frames_sent
     }
@@ -160,6 +161,7 @@ impl Link {
 
     /// Queues any frame.
     pub fn send(&mut self, kind: Kind, payload: &[u8]) {
+        self.frames_sent += u64::from(!matches!(kind, Kind::Ping | Kind::Pong));
         self.enqueue(&frame::prefix(kind, payload.len()), payload);
     }
 
@@ -168,11 +170,11 @@ impl Link {
     pub fn send_in_place(&mut self, kind: Kind, buffer: &mut [u8]) {
         let len = buffer.len() - PREFIX_LEN;
         buffer[..PREFIX_LEN].copy_from_slice(&frame::prefix(kind, len));
+        self.frames_sent += 1;
         self.enqueue(buffer, &[]);
     }
 
     fn enqueue(&mut self, front: &[u8], back: &[u8]) {
-        self.frames_sent += 1;
         let len = front.len() + back.len();
         self.queued += self.tls.as_ref().map_or(len, |_| Tls::sealed_len(len));
         self.was_full |= !self.has_room();

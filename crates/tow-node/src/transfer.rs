@@ -6,14 +6,18 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use thiserror::Error;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tow_host::files::{Chunk, Destination, HaveSet, Item, Receiver, Rejected, Source, Step};
+use tow_host::files::{
+    Chunk, Destination, HAVE_BYTES_MAX, HaveSet, Item, Outgoing, Receiver, Rejected, Source, Step,
+};
 pub use tow_host::files::{Phase, Progress};
 use tow_net::{Link, LinkError, LinkEvent, Reading};
-use tow_proto::message::{Failure, Summary, TransferEvent};
+use tow_proto::content::Hash;
+use tow_proto::message::{Failure, Have, HaveState, Summary, TransferEvent};
 use tow_proto::{Code, Frame, Kind, Refusal, json};
 
 /// How a transfer ended.
@@ -23,6 +27,8 @@ pub struct Outcome {
     pub summary: Summary,
     /// What failed on either side, at most [`FAILURES_MAX`].
     pub failures: Vec<Failure>,
+    /// Bytes of all their texts.
+    failures_len: usize,
 }
 
 /// Why a transfer did not come to its end. Running it again continues it.
@@ -59,8 +65,8 @@ pub async fn send(
         let progress = progress.clone();
         move || source.scan(&progress)
     });
-    let have = read_have(link).await?;
-    let outgoing = join(scan).await?;
+    let mut told = Told::default();
+    let (have, outgoing) = read_have(link, scan, &mut told).await?;
     let rejected = Arc::new(Rejected::default());
     let (items, mut queue) = mpsc::channel(ITEMS_WAITING_MAX);
     let reader = spawn_blocking({
@@ -99,16 +105,44 @@ pub async fn send(
     Ok(outcome)
 }
 
-async fn read_have(link: &mut Link) -> Result<HaveSet, TransferError> {
-    let mut have = HaveSet::default();
-    loop {
-        match transfer_event(link.next_event().await?)? {
-            Some(TransferEvent::Have(one)) => have.add(one).map_err(TransferError::Here)?,
-            Some(TransferEvent::HaveEnd) => return Ok(have),
-            Some(TransferEvent::Failed(_)) | None => {}
-            Some(_) => return Err(TransferError::Protocol { what: "not yet" }),
+/// What the receiver has, and what there is to send. Both take their time, and meanwhile the link
+/// is listened to.
+async fn read_have(
+    link: &mut Link,
+    mut scan: JoinHandle<Outgoing>,
+    told: &mut Told,
+) -> Result<(HaveSet, Outgoing), TransferError> {
+    let (mut have, mut has_all) = (HaveSet::default(), false);
+    let mut outgoing = None;
+    let mut listen = async || {
+        loop {
+            if has_all && outgoing.is_some() {
+                return Ok(());
+            }
+            tokio::select! {
+                scanned = &mut scan, if outgoing.is_none() => {
+                    outgoing = Some(scanned.map_err(|_| panicked())?);
+                }
+                event = link.next_event() => match transfer_event(event?)? {
+                    Some(TransferEvent::Have(one)) if !has_all => {
+                        told.add(&one)?;
+                        have.add(one).map_err(TransferError::Here)?;
+                    }
+                    Some(TransferEvent::HaveEnd) if !has_all => has_all = true,
+                    Some(TransferEvent::Failed(_)) | None => {}
+                    Some(_) => return Err(TransferError::Protocol { what: "not yet" }),
+                },
+            }
         }
-    }
+    };
+    let listened = listen().await;
+    // A thread is not left behind by a link that is gone.
+    let outgoing = match outgoing {
+        Some(outgoing) => outgoing,
+        None => join(scan).await?,
+    };
+    listened?;
+    Ok((have, outgoing))
 }
 
 fn send_item(link: &mut Link, item: Item) {
@@ -156,7 +190,7 @@ pub async fn receive(
                 }
                 link.set_reading(Reading::On);
             }
-            event = answers.recv() => match event {
+            event = answers.recv(), if link.has_room() => match event {
                 Some(event) => {
                     if let TransferEvent::Failed(failure) = &event {
                         outcome.add(failure.clone());
@@ -206,26 +240,34 @@ async fn send_have(
         });
         destination
     });
-    loop {
+    let said = loop {
         // Hashing a large partial takes longer than a peer waits for a sign of life.
         tokio::select! {
-            event = link.next_event() => match event? {
-                LinkEvent::Room => {}
-                LinkEvent::Closed => return Err(closed()),
-                LinkEvent::Frame(_) => return Err(TransferError::Protocol { what: "not yet" }),
+            event = link.next_event() => match event {
+                Ok(LinkEvent::Room) => {}
+                Ok(LinkEvent::Closed) => break Err(closed()),
+                Ok(LinkEvent::Frame(_)) => break Err(TransferError::Protocol { what: "not yet" }),
+                Err(error) => break Err(error.into()),
             },
             have = queue.recv(), if link.has_room() => match have {
                 Some(have) => link.send_head(&TransferEvent::Have(have)),
-                None => break,
+                None => break Ok(()),
             },
         }
-    }
+    };
+    drop(queue);
+    let destination = join(scan).await?;
+    said?;
     link.send_head(&TransferEvent::HaveEnd);
-    join(scan).await
+    Ok(destination)
 }
 
 async fn join<T>(thread: JoinHandle<T>) -> Result<T, TransferError> {
-    thread.await.map_err(|_| TransferError::Here(Code::Internal.into()))
+    thread.await.map_err(|_| panicked())
+}
+
+fn panicked() -> TransferError {
+    TransferError::Here(Code::Internal.into())
 }
 
 fn transfer_event(event: LinkEvent) -> Result<Option<TransferEvent>, TransferError> {
@@ -268,11 +310,40 @@ fn closed() -> TransferError {
 
 impl Outcome {
     fn add(&mut self, failure: Failure) {
-        if self.failures.len() < FAILURES_MAX {
+        let texts = [Some(&failure.path), failure.why.path.as_ref()];
+        let len: usize = texts.into_iter().flatten().map(|text| text.as_bytes().len()).sum();
+        self.failures_len += len + failure.why.right.as_ref().map_or(0, String::len);
+        if self.failures.len() < FAILURES_MAX && self.failures_len <= FAILURES_LEN_MAX {
             self.failures.push(failure);
         }
     }
 }
+
+/// What a receiver has said it has, in bytes: all transfers of this process together have a limit,
+/// because each may have much and there may be many.
+#[derive(Default)]
+struct Told(usize);
+
+impl Told {
+    fn add(&mut self, have: &Have) -> Result<(), TransferError> {
+        let pieces =
+            if let HaveState::Part { pieces, .. } = &have.state { pieces.len() } else { 0 };
+        let len = have.path.as_bytes().len() + pieces * size_of::<Hash>() + TOLD_LEN;
+        self.0 += len;
+        if TOLD.fetch_add(len, Relaxed) + len > TOLD_MAX {
+            return Err(TransferError::Here(Code::Busy.into()));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        TOLD.fetch_sub(self.0, Relaxed);
+    }
+}
+
+static TOLD: AtomicUsize = AtomicUsize::new(0);
 
 const UNREADABLE: TransferError = TransferError::Protocol { what: "a head that can't be read" };
 /// Two buffers of 256 KiB for each of reading, waiting, sending and a hiccup.
@@ -280,3 +351,34 @@ const ITEMS_WAITING_MAX: usize = 8;
 const EVENTS_WAITING_MAX: usize = 64;
 /// Failures that are kept for the report.
 pub const FAILURES_MAX: usize = 10_000;
+/// Bytes of their texts.
+const FAILURES_LEN_MAX: usize = 8 << 20;
+/// The sum of all [`Told`].
+const TOLD_MAX: usize = 2 * HAVE_BYTES_MAX;
+/// What a word takes up beside its path and hashes, roughly.
+const TOLD_LEN: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_other_end_reports_is_kept_within_limits() {
+        let mut outcome = Outcome::default();
+        let path: tow_proto::ByteString = vec![b'x'; 1 << 20].into();
+        for _ in 0..100 {
+            let why = Refusal::about(Code::Io, path.clone());
+            outcome.add(Failure { path: path.clone(), why });
+        }
+        assert_eq!(outcome.failures.len(), FAILURES_LEN_MAX / (2 << 20));
+        let have = Have { path, state: HaveState::Whole { size: 0, mtime: Default::default() } };
+        let mut told = Told::default();
+        let refused = (0..1_000).find_map(|_| told.add(&have).err());
+        assert!(
+            matches!(&refused, Some(TransferError::Here(refusal)) if refusal.code == Code::Busy),
+            "{refused:?}"
+        );
+        drop(told);
+        assert_eq!(TOLD.load(Relaxed), 0, "it is given back");
+    }
+}

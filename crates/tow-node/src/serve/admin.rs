@@ -151,7 +151,10 @@ pub(super) async fn audit(
         tokio::select! {
             event = link.next_event() => match event? {
                 LinkEvent::Room => {}
-                LinkEvent::Frame(_) | LinkEvent::Closed => return Ok(Served::ok(tally.bytes())),
+                // Who follows leaves like this.
+                LinkEvent::Closed if request.follow => return Ok(Served::ok(tally.bytes())),
+                LinkEvent::Closed => return Err(ChannelError::Closed),
+                LinkEvent::Frame(_) => return Err(Refusal::from(Code::OutOfOrder).into()),
             },
             lines = reader.next_chunk(), if link.has_room() => match lines {
                 Ok(Some(lines)) => {

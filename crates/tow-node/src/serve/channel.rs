@@ -227,7 +227,7 @@ async fn dispatch(
 ) -> Result<Served, ChannelError> {
     match request {
         Request::Run(request) => run::run(shared, peer, link, *request).await,
-        Request::Ls(request) => ls::ls(peer, link, request).await,
+        Request::Ls(request) => ls::ls(shared, peer, link, request).await,
         Request::Get(request) => get::get(shared, peer, link, request).await,
         Request::Put(request) => put::put(shared, peer, link, request).await,
         Request::Invite(request) => admin::invite(shared, peer, link, &request),

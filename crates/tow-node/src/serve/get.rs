@@ -19,6 +19,7 @@ pub(super) async fn get(
     request: Get,
 ) -> Result<Served, ChannelError> {
     let root = peer.grant.read(now())?.root().clone();
+    let _slot = shared.slots.take(peer)?;
     let machine = shared.id.to_string();
     let source = spawn_blocking(move || Source::offer(&root, &request.path, &machine))
         .await

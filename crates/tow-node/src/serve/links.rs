@@ -8,8 +8,11 @@ use tokio_util::sync::CancellationToken;
 use crate::identity::KeyId;
 
 /// All of them. Clones share it.
-#[derive(Clone, Default)]
-pub(super) struct Links(Arc<Mutex<Inner>>);
+#[derive(Clone)]
+pub(super) struct Links {
+    per_key: usize,
+    inner: Arc<Mutex<Inner>>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -28,6 +31,11 @@ pub(super) struct Entry {
 pub(super) struct TooMany;
 
 impl Links {
+    /// None yet, of at most `all`. One key can't take them all.
+    pub(super) fn new(all: usize) -> Self {
+        Self { per_key: LINKS_PER_KEY_MAX.min(all.div_ceil(4)), inner: Arc::default() }
+    }
+
     /// Enters a link; the owner's, which has no key, can't be removed.
     pub(super) fn enter(&self, key: Option<KeyId>) -> Result<Entry, TooMany> {
         let removed = CancellationToken::new();
@@ -38,7 +46,7 @@ impl Links {
                 let number = inner.next;
                 inner.next += 1;
                 let links = inner.by_key.entry(key).or_default();
-                if links.len() >= LINKS_PER_KEY_MAX {
+                if links.len() >= self.per_key {
                     return Err(TooMany);
                 }
                 links.insert(number, removed.clone());
@@ -63,7 +71,7 @@ impl Links {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing in here panics half-way through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,5 +95,24 @@ impl Drop for Entry {
     }
 }
 
-/// Links of one key at once.
+/// Links of one key at once, where descriptors are not few.
 const LINKS_PER_KEY_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::PublicKey;
+
+    #[test]
+    fn one_key_leaves_room_for_others_and_removing_it_cuts_its_links() {
+        let links = Links::new(8);
+        let [key, other] = [[1; 32], [2; 32]].map(|bytes| PublicKey::from_bytes(bytes).id());
+        let taken: Vec<_> = (0..2).map_while(|_| links.enter(Some(key)).ok()).collect();
+        assert_eq!((taken.len(), links.count(&key)), (2, 2));
+        assert!(links.enter(Some(key)).is_err(), "a quarter is enough for one");
+        assert!(links.enter(Some(other)).is_ok() && links.enter(None).is_ok());
+        assert_eq!(links.cut(&key), 2);
+        assert!(taken.iter().all(|entry| entry.removed.is_cancelled()));
+        assert_eq!(links.count(&key), 0);
+    }
+}

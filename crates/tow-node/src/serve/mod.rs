@@ -11,6 +11,7 @@ mod links;
 mod ls;
 mod put;
 mod run;
+mod slots;
 mod turns;
 
 use std::ffi::OsString;
@@ -31,6 +32,7 @@ use tow_proto::message::LinkCounts;
 
 use self::channel::{ChannelError, Peer, Served};
 use self::links::Links;
+use self::slots::Slots;
 use self::turns::Turns;
 use crate::audit::Audit;
 use crate::grant::Grant;
@@ -120,6 +122,7 @@ struct Shared {
     audit: Audit,
     sessions: Sessions,
     links: Links,
+    slots: Slots,
     turns: Turns,
     addresses: Vec<Address>,
     backlog: u32,
@@ -142,6 +145,7 @@ impl Node {
         for address in &config.listen {
             listeners.push(listen(address, config.backlog)?);
         }
+        let limits = Limits::for_descriptors(config.descriptors);
         let shared = Shared {
             key,
             id: key.id(),
@@ -150,12 +154,14 @@ impl Node {
             root: config.root.unwrap_or_else(|| PathBuf::from("/")),
             account: config.account,
             uid: rustix::process::geteuid().as_raw(),
-            gate: Gate::new(Limits::for_descriptors(config.descriptors)),
+            gate: Gate::new(limits),
             keys: Mutex::new(Keys::load(&state.keys_dir())?),
             invitations: Invitations::new(),
             audit: Audit::open(&state.audit_path())?,
-            sessions: Sessions::new(SessionLimits::default()).map_err(StartError::Sessions)?,
-            links: Links::default(),
+            sessions: Sessions::new(session_limits(config.descriptors))
+                .map_err(StartError::Sessions)?,
+            links: Links::new(limits.proved),
+            slots: Slots::default(),
             turns: Turns::default(),
             addresses: listeners.iter().map(|listener| listener.local_address().clone()).collect(),
             backlog: config.backlog,
@@ -228,6 +234,13 @@ impl Shared {
             accepted: counts.accepted,
         }
     }
+}
+
+/// Programs have pipes, and one key's are not to take the descriptors that links need.
+fn session_limits(descriptors: u64) -> SessionLimits {
+    let limits = SessionLimits::default();
+    let share = usize::try_from(descriptors / 16).unwrap_or(usize::MAX).max(1);
+    SessionLimits { running_max: limits.running_max.min(share), ..limits }
 }
 
 fn local_listener(state: &StateDir, backlog: u32) -> Result<Listener, ListenError> {

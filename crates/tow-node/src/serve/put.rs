@@ -20,6 +20,7 @@ pub(super) async fn put(
     request: Put,
 ) -> Result<Served, ChannelError> {
     let root = peer.grant.write(now())?.root().clone();
+    let _slot = shared.slots.take(peer)?;
     let key = peer.owner();
     let (owner, source) = (key.clone(), request.source.0.clone());
     let destination = spawn_blocking(move || {
