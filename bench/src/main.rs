@@ -19,7 +19,7 @@ mod stats;
 mod table;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -81,7 +81,7 @@ fn main() -> Result<()> {
             Case::Idle => idle::measure(&tow, scratch.path())?,
             Case::Siege => siege::measure(&tow, scratch.path())?,
         }
-        println!();
+        println!("load {} at the end\n", load()?);
     }
     Ok(())
 }
@@ -103,10 +103,13 @@ fn build() -> Result<PathBuf> {
 
 /// What the figures belong to.
 fn machine() -> Result<String> {
-    let read = |path: &str| std::fs::read_to_string(Path::new("/proc").join(path)).context("/proc");
-    let kernel = read("sys/kernel/osrelease")?;
-    let load = read("loadavg")?;
-    let load = load.split(' ').next().unwrap_or_default();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("/proc")?;
     let processors = std::thread::available_parallelism()?;
-    Ok(format!("{processors} processors, Linux {}, load {load} at the start", kernel.trim()))
+    Ok(format!("{processors} processors, Linux {}, load {} at the start", kernel.trim(), load()?))
+}
+
+/// Processes that wanted to run in the last minute, the measured ones included.
+fn load() -> Result<String> {
+    let load = std::fs::read_to_string("/proc/loadavg").context("/proc")?;
+    Ok(load.split(' ').next().unwrap_or_default().to_owned())
 }

@@ -70,12 +70,13 @@ pub(crate) fn run(target: SocketAddr, mode: Mode) -> Result<()> {
     setrlimit(Resource::Nofile, limit)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
-        let connected = Rc::new(Cell::new(0));
+        let (tried, connected) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         for _ in 0..ATTACKERS {
-            tokio::task::spawn_local(attacker(target, mode, connected.clone()));
+            let (tried, connected) = (tried.clone(), connected.clone());
+            tokio::task::spawn_local(attacker(target, mode, tried, connected));
         }
         let most = async {
-            while connected.get() < ATTACKERS as u32 {
+            while connected.get() < ATTACKERS {
                 sleep(Duration::from_millis(10)).await;
             }
         };
@@ -92,12 +93,18 @@ pub(crate) fn run(target: SocketAddr, mode: Mode) -> Result<()> {
 }
 
 /// Connects, attacks, and does it again when it is dropped.
-async fn attacker(target: SocketAddr, mode: Mode, connected: Rc<Cell<u32>>) {
+async fn attacker(
+    target: SocketAddr,
+    mode: Mode,
+    tried: Rc<Cell<u32>>,
+    connected: Rc<Cell<usize>>,
+) {
     loop {
-        let number = connected.get();
+        // Counted before it is waited for: no two at once come from one address.
+        let number = tried.replace(tried.get().wrapping_add(1));
         match connect(target, number).await {
             Ok(stream) => {
-                connected.set(number.wrapping_add(1));
+                connected.set(connected.get() + 1);
                 hold(stream, mode).await;
             }
             Err(_) => sleep(CONNECT_PAUSE).await,
