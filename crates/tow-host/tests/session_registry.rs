@@ -3,7 +3,13 @@
 
 mod session_support;
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
 use session_support::*;
+use tokio::time::timeout;
 use tow_host::session::{Output, Spec};
 use tow_proto::message::Lease;
 use tow_proto::refusal::{Code, Refusal};
@@ -124,4 +130,26 @@ async fn the_newest_records_are_kept_and_the_newest_outputs_longest() {
     let last = sessions.start("owner", "3", sh("")).await.unwrap();
     assert_eq!(see(&mut last.attach(0, 0)).await.stdout.len(), 1000);
     drop(first.attach(0, 0));
+}
+
+#[tokio::test]
+async fn what_is_being_started_when_its_key_is_removed_does_not_run_on() {
+    let sessions = sessions();
+    let spec = Spec { lease: Lease::Detached, ..argv(&["sleep", "1000"]) };
+    let mut start = pin!(sessions.start("owner", "1", spec.clone()));
+    // Asked for, but no thread has had a turn: this runtime has only this one.
+    poll_fn(|context| {
+        assert!(start.as_mut().poll(context).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    sessions.end_all_of("owner");
+    if let Ok(session) = start.await {
+        exit_of(&session).await;
+    }
+    until("nothing runs", || async { sessions.running() == 0 }).await;
+    // The key may be let in again.
+    let spec = Spec { lease: Lease::Detached, ..argv(&["true"]) };
+    exit_of(&sessions.start("owner", "2", spec).await.unwrap()).await;
+    timeout(Duration::from_secs(10), sessions.shutdown()).await.expect("it stops");
 }

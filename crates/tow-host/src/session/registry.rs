@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 use tokio::sync::OnceCell;
@@ -43,7 +43,34 @@ struct Table {
 type Key = (String, String);
 
 /// A session, or the start of one: whoever asks for the same one waits for the same start.
-type Place = Arc<OnceCell<Session>>;
+type Place = Arc<Start>;
+
+/// What is said under the table's lock reaches the session, whether it runs yet or not.
+#[derive(Default)]
+struct Start {
+    session: OnceCell<Session>,
+    /// Set as soon as there is a program.
+    shared: OnceLock<Arc<Shared>>,
+    /// The order that came before there was one.
+    order: OnceLock<Order>,
+}
+
+impl Start {
+    fn order(&self, order: Order) {
+        match self.shared.get() {
+            Some(shared) => shared.order(order),
+            // The first one stands.
+            None => drop(self.order.set(order)),
+        }
+    }
+
+    fn run(&self, shared: &Arc<Shared>) {
+        let _ = self.shared.set(Arc::clone(shared));
+        if let Some(order) = self.order.get() {
+            shared.order(*order);
+        }
+    }
+}
 
 struct Finished {
     key: Key,
@@ -109,7 +136,8 @@ impl Sessions {
         let this = self.clone();
         // In a task of its own: a caller that goes away must not leave a program without a keeper.
         let start = self.0.tasks.spawn(async move {
-            let started = place.get_or_try_init(|| this.begin(key.clone(), spec)).await.cloned();
+            let begin = || this.begin(key.clone(), &place, spec);
+            let started = place.session.get_or_try_init(begin).await.cloned();
             drop(place);
             if started.is_err() {
                 this.give_up(&key);
@@ -139,11 +167,7 @@ impl Sessions {
 
     fn order_all(&self, order: Order, is_meant: impl Fn(&Key) -> bool) {
         let table = self.0.lock();
-        for (_, place) in table.running().filter(|(key, _)| is_meant(key)) {
-            if let Some(session) = place.get() {
-                session.shared.order(order);
-            }
-        }
+        table.running().filter(|(key, _)| is_meant(key)).for_each(|(_, place)| place.order(order));
     }
 
     fn place(&self, key: &Key) -> Result<Place, Refusal> {
@@ -168,9 +192,12 @@ impl Sessions {
         Ok(Arc::clone(table.sessions.entry(key.clone()).or_default()))
     }
 
-    async fn begin(&self, key: Key, spec: Spec) -> Result<Session, Refusal> {
-        let limits = self.0.limits.clone();
+    async fn begin(&self, key: Key, place: &Place, spec: Spec) -> Result<Session, Refusal> {
+        let (limits, start) = (self.0.limits.clone(), Arc::clone(place));
         let begun = tokio::task::spawn_blocking(move || {
+            if let Some(order) = start.order.get() {
+                return Err(order.refusal());
+            }
             // The fork, the exec and the disks that they wait for.
             let id = SessionId::random().map_err(|error| refusal(&error, &spec))?;
             let plan = Plan::new(&spec, &id, &limits)?;
@@ -178,9 +205,9 @@ impl Sessions {
             Keeper::new(id, spawned, &spec, &limits).map_err(|error| refusal(&error, &spec))
         });
         let (keeper, shared) = begun.await.unwrap_or_else(|_| Err(Code::Internal.into()))?;
-        if self.0.lock().is_stopping {
-            shared.order(Order::Stopping);
-        }
+        let table = self.0.lock();
+        place.run(&shared);
+        drop(table);
         let this = self.clone();
         let finished = Arc::clone(&shared);
         self.0.tasks.spawn(async move {
@@ -193,7 +220,8 @@ impl Sessions {
     /// Makes room for another try of a start that failed, unless somebody is trying already.
     fn give_up(&self, key: &Key) {
         let mut table = self.0.lock();
-        let is_idle = |place: &Place| place.get().is_none() && Arc::strong_count(place) == 1;
+        let is_idle =
+            |place: &Place| place.session.get().is_none() && Arc::strong_count(place) == 1;
         if table.sessions.get(key).is_some_and(is_idle) {
             table.sessions.remove(key);
         }
@@ -209,7 +237,8 @@ impl Inner {
 impl Table {
     /// Those that run, or are being started.
     fn running(&self) -> impl Iterator<Item = (&Key, &Place)> {
-        let runs = |place: &Place| place.get().is_none_or(|session| session.exit().is_none());
+        let runs =
+            |place: &Place| place.session.get().is_none_or(|session| session.exit().is_none());
         self.sessions.iter().filter(move |(_, place)| runs(place))
     }
 
@@ -227,7 +256,9 @@ impl Table {
                 break;
             }
             kept_len -= std::mem::take(&mut finished.kept_len);
-            if let Some(session) = self.sessions.get(&finished.key).and_then(|place| place.get()) {
+            if let Some(session) =
+                self.sessions.get(&finished.key).and_then(|place| place.session.get())
+            {
                 let mut state = session.shared.lock();
                 state.logs.iter_mut().for_each(|log| log.forget());
             }

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tow_proto::content::Hash;
 use tow_proto::message::{EndedBy, ExitRecord, Lease};
+use tow_proto::refusal::{Code, Refusal};
 
 use super::log::Log;
 use super::{Limits, SessionId, Stdin};
@@ -38,6 +39,14 @@ pub(super) enum Order {
 }
 
 impl Order {
+    /// Why nothing is started any more.
+    pub(super) fn refusal(self) -> Refusal {
+        match self {
+            Self::Removed => Code::RemovedKey.into(),
+            Self::Timeout | Self::Lease | Self::Stopping => Code::Stopping.into(),
+        }
+    }
+
     /// As the exit record has it.
     pub(super) fn by(self) -> EndedBy {
         match self {
