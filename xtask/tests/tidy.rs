@@ -288,7 +288,7 @@ fn every_command_in_the_readme_exists() {
     assert!(commands.contains(&"run".to_owned()), "{commands:?}");
     let readme = read("README.md");
     let blocks = readme.split("```").skip(1).step_by(2);
-    let lines = blocks.flat_map(str::lines).map(|line| after_prompt(line));
+    let lines = blocks.flat_map(str::lines).map(after_prompt);
     let mut used = 0;
     for line in lines {
         let Some(command) = line.strip_prefix("tow ").and_then(|rest| rest.split(' ').next())
