@@ -120,7 +120,7 @@ impl Audit {
             last_seq(&read_tail(&mut older, len).ok()?)
         };
         let writer = Writer {
-            file,
+            file: Arc::new(file),
             len,
             len_max,
             rotate_at: len_max,
@@ -182,7 +182,7 @@ struct End {
 
 #[derive(Debug)]
 struct Writer {
-    file: File,
+    file: Arc<File>,
     len: u64,
     len_max: u64,
     rotate_at: u64,
@@ -207,10 +207,13 @@ impl Shared {
     fn flush(&self, wall: SystemTime, now: Instant) {
         let mut writer = self.writer();
         writer.write_floods(wall, now);
-        if let Err(error) = writer.file.sync_data() {
+        self.publish(&writer);
+        let file = Arc::clone(&writer.file);
+        // Requests are recorded meanwhile: they don't wait for the disk.
+        drop(writer);
+        if let Err(error) = file.sync_data() {
             tracing::warn!(%error, "the audit log could not be synced");
         }
-        self.publish(&writer);
     }
 
     /// Starts a new file once this one is long enough; the one before it is kept, older ones are not.
@@ -220,7 +223,7 @@ impl Shared {
         }
         match self.rotate() {
             Ok(file) => {
-                writer.file = file;
+                writer.file = Arc::new(file);
                 writer.len = 0;
                 writer.generation += 1;
                 writer.is_torn = false;
@@ -266,7 +269,7 @@ impl Writer {
         if self.is_torn {
             bytes.insert(0, b'\n');
         }
-        match self.file.write_all(&bytes) {
+        match (&*self.file).write_all(&bytes) {
             Ok(()) => {
                 self.len += bytes.len() as u64;
                 self.seq += 1;

@@ -1,11 +1,12 @@
 //! Looking after a node, asking.
 
 use tow_proto::Kind;
+use tow_proto::content::Tally;
 use tow_proto::message::{
-    AuditRequest, Invite, Invited, KeyInfo, KeyRm, KeyRmDone, Keys, Request, Status,
+    AuditRequest, FirstHead, Invite, Invited, KeyInfo, KeyRm, KeyRmDone, Keys, Request, Status,
 };
 
-use super::{AskError, Connection};
+use super::{AskError, Connection, check_end, head};
 
 /// Makes a way in for one new device.
 ///
@@ -61,11 +62,22 @@ pub async fn audit(
 ) -> Result<(), AskError> {
     let request = Request::Audit(AuditRequest { follow: until == Until::Cancelled });
     let _: serde_json::Value = connection.ask(&request).await?;
+    let mut tally = Tally::default();
     loop {
         let frame = connection.link.next_frame().await?;
         match frame.kind {
-            Kind::Data if take(&frame.payload).is_continue() => {}
-            Kind::Data | Kind::End => return Ok(()),
+            Kind::Data => {
+                tally.update(&frame.payload);
+                if take(&frame.payload).is_break() {
+                    return Ok(());
+                }
+            }
+            Kind::End => return check_end(&frame, tally.bytes(), tally.hash()),
+            // In place of an end.
+            Kind::Head => match head(&frame)? {
+                FirstHead::Refused(refusal) => return Err(refusal.into()),
+                _ => return Err(AskError::Protocol { what: "a head that has no place here" }),
+            },
             _ => return Err(AskError::Protocol { what: "a frame that has no place here" }),
         }
     }

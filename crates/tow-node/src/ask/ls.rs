@@ -1,9 +1,10 @@
 //! `ls`, asking.
 
+use tow_proto::content::Tally;
 use tow_proto::message::{Entry, Ls, Request};
 use tow_proto::{ByteString, Kind};
 
-use super::{AskError, Connection, head};
+use super::{AskError, Connection, check_end, head};
 
 /// What to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +27,14 @@ pub async fn ls(
 ) -> Result<(), AskError> {
     let request = Request::Ls(Ls { path, itself: depth == Depth::Itself });
     let _: serde_json::Value = connection.ask(&request).await?;
+    let mut count = 0;
     loop {
         let frame = connection.link.next_frame().await?;
-        match frame.kind {
-            Kind::End => return Ok(()),
-            _ => take(head(&frame)?),
+        if frame.kind == Kind::End {
+            return check_end(&frame, count, Tally::default().hash());
         }
+        let entries: Vec<Entry> = head(&frame)?;
+        count += entries.len() as u64;
+        take(entries);
     }
 }

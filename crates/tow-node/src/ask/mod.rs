@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::time::timeout;
 use tow_net::{Address, ConnectError, Link, LinkError, Pin, Spki, TlsError, TlsKeys};
-use tow_proto::message::{FirstHead, Hello, Reply, Request, Welcome};
+use tow_proto::content::Hash;
+use tow_proto::message::{End, FirstHead, Hello, Reply, Request, STDOUT, Welcome};
 use tow_proto::{Code, Frame, Kind, Refusal, json};
 
 use crate::identity::{Identity, PublicKey};
@@ -234,6 +235,14 @@ pub(crate) fn head<T: DeserializeOwned>(frame: &Frame) -> Result<T, AskError> {
 }
 
 const HANG_UP_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(150)];
+/// An `end` of a stream of which so much has arrived: anything else is not complete.
+pub(crate) fn check_end(frame: &Frame, total: u64, blake3: Hash) -> Result<(), AskError> {
+    match json::from_slice::<End>(&frame.payload) {
+        Ok(end) if (end.stream, end.total, end.blake3) == (STDOUT, total, blake3) => Ok(()),
+        _ => Err(AskError::Protocol { what: "an end that is not that of what has arrived" }),
+    }
+}
+
 const WELCOME_MAX: Duration = Duration::from_secs(15);
 
 pub(crate) fn byte_path(path: &std::path::Path) -> tow_proto::ByteString {

@@ -177,7 +177,7 @@ fn what_can_not_be_written_is_counted_in_the_next_line() {
     audit.record(&served("ls"));
     // The device that is always full.
     let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-    let real = std::mem::replace(&mut audit.0.writer().file, full);
+    let real = std::mem::replace(&mut audit.0.writer().file, full.into());
     for _ in 0..3 {
         audit.record(&served("run"));
     }
