@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,7 +52,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     };
     let state = StateDir::open(home::layout()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let node = Node::start(&state, config).map_err(start_failure)?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -65,7 +66,10 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         })
         .await;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // A thread that reads a large file or waits for a dead disk can't be told to stop.
+    runtime.shutdown_timeout(THREADS_STOP_MAX);
+    served
 }
 
 fn announce(node: &Node, json: bool) -> Result<(), Failure> {
@@ -116,3 +120,6 @@ fn raise_descriptors() -> u64 {
     let _ = setrlimit(Resource::Nofile, limit);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
+
+/// Longest wait for what is still being done to files when everything else has ended.
+const THREADS_STOP_MAX: Duration = Duration::from_secs(3);
