@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tow_node::ask::AskError;
 use tow_node::ask::run::{Output, Running, request_id};
 use tow_proto::ByteString;
 use tow_proto::message::{
@@ -106,10 +107,7 @@ async fn carry(mut running: Running, host: &Host) -> Result<Carried, Failure> {
                 Ok(Output::Ended { .. } | Output::StdinRoom) => {}
                 Err(error) => {
                     let _ = (stdout.finish(), stderr.finish());
-                    return Err(client::failure(host, error).hint(format!(
-                        "the program's end is not known; without a viewer it is ended when its lease is over (session {})",
-                        running.session(),
-                    )));
+                    return Err(lost(host, running.session(), error));
                 }
             },
             bytes = next_input(&mut stdin), if waiting.is_empty() => match bytes {
@@ -140,6 +138,18 @@ async fn carry(mut running: Running, host: &Host) -> Result<Carried, Failure> {
         result.map_err(|error| Failure::other(format!("{name}: {error}")))?;
     }
     Ok(Carried { record: *record, last_byte })
+}
+
+/// The program's end is not known, unless the machine said why it is over.
+fn lost(host: &Host, session: &str, error: AskError) -> Failure {
+    let is_told = matches!(error, AskError::Refused(_));
+    let failure = client::failure(host, error);
+    if is_told {
+        return failure;
+    }
+    failure.hint(format!(
+        "the program's end is not known; without a viewer it is ended when its lease is over (session {session})"
+    ))
 }
 
 async fn next_input(stdin: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
