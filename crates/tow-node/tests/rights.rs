@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use node_support::{DEADLINE, TestNode, ask, grant, last_refusal, run};
 use tokio::time::timeout;
-use tow_node::ask::{AskError, Client, join};
+use tow_node::ask::{AskError, Client, Target, admin, join};
 use tow_node::grant::Right;
 use tow_node::identity::Identity;
 use tow_node::keys::Record;
@@ -86,3 +86,27 @@ async fn an_invitation_ends_with_the_key_that_made_it() {
     );
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_do_not_fit_one_head_are_listed_in_several() {
+    let owner = Identity::generate().unwrap();
+    let mut grants = vec![grant(&owner, &[Right::Admin])];
+    for _ in 0..KEYS {
+        grants.push(grant(&Identity::generate().unwrap(), &[]));
+    }
+    let node = TestNode::start("keys", grants);
+    let client = Client::new(&owner, "test", "laptop").unwrap();
+    let target = Target { addresses: vec![node.address.clone()], key: Some(node.key) };
+    let mut connection = client.connect(&target).await.unwrap();
+    let keys = admin::keys(&mut connection).await.unwrap();
+    let mut ids: Vec<_> = keys.iter().map(|key| &key.id).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((keys.len(), ids.len()), (KEYS + 1, KEYS + 1));
+    // The channel is over: the link serves the next.
+    assert_eq!(admin::status(&mut connection).await.unwrap().links.open, 1);
+    node.stop().await;
+}
+
+/// More than two heads hold.
+const KEYS: usize = 210;

@@ -3,10 +3,12 @@
 use tow_proto::Kind;
 use tow_proto::content::Tally;
 use tow_proto::message::{
-    AuditRequest, FirstHead, Invite, Invited, KeyInfo, KeyRm, KeyRmDone, Keys, Request, Status,
+    AuditRequest, FirstHead, Invite, Invited, KeyInfo, KeyRm, KeyRmDone, Keys, Reply, Request,
+    Status,
 };
 
 use super::{AskError, Connection, check_end, head};
+use crate::keys::KEYS_MAX;
 
 /// Makes a way in for one new device.
 ///
@@ -21,8 +23,18 @@ pub async fn invite(connection: &mut Connection, invite: Invite) -> Result<Invit
 /// # Errors
 /// The refusal, or a lost link.
 pub async fn keys(connection: &mut Connection) -> Result<Vec<KeyInfo>, AskError> {
-    let keys: Keys = connection.ask(&Request::Keys).await?;
-    Ok(keys.keys)
+    let Keys { mut keys, mut more } = connection.ask(&Request::Keys).await?;
+    while more {
+        let frame = connection.link.next_frame().await?;
+        let next: Reply<Keys> = head(&frame)?;
+        let next = next.into_result()?;
+        keys.extend(next.keys);
+        more = next.more;
+        if keys.len() > KEYS_MAX {
+            return Err(AskError::Protocol { what: "more keys than a machine can have" });
+        }
+    }
+    Ok(keys)
 }
 
 /// Removes a key.

@@ -110,8 +110,16 @@ pub(super) fn keys(shared: &Shared, peer: &Peer, link: &mut Link) -> Result<Serv
         })
         .collect();
     keys.sort_by(|one, other| one.name.cmp(&other.name));
-    link.send_head(&Reply::Ok(Keys { keys }));
-    Ok(Served::ok(0))
+    // One empty batch where there are none: it is the answer.
+    let mut batches = keys.chunks(KEYS_AT_ONCE).peekable();
+    loop {
+        let batch = batches.next().unwrap_or_default().to_vec();
+        let more = batches.peek().is_some();
+        link.send_head(&Reply::Ok(Keys { keys: batch, more }));
+        if !more {
+            return Ok(Served::ok(0));
+        }
+    }
 }
 
 pub(super) fn key_rm(
@@ -190,4 +198,6 @@ pub(super) fn status(
     Ok(Served::ok(0))
 }
 
+/// Keys of one head: with the longest roots they stay below half of what a head may be.
+const KEYS_AT_ONCE: usize = 100;
 const GRANT_SECS_MAX: u64 = 100 * 366 * 24 * 3600;

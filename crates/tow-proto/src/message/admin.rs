@@ -41,8 +41,11 @@ pub struct Invited {
 /// Who may come in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
-    /// All of them, by name.
+    /// At most 100 of them, by name.
     pub keys: Vec<KeyInfo>,
+    /// Another such reply follows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// One key and its grant.
