@@ -33,12 +33,18 @@ impl Line {
         if !is_shown {
             return Self { bar, ticker: None };
         }
-        bar.set_style(style());
+        bar.set_style(style("{prefix:.bold} {msg}"));
         bar.set_prefix(name.to_owned());
         let ticker = tokio::spawn({
             let bar = bar.clone();
             async move {
+                let mut is_sized = false;
                 loop {
+                    // A bar without a total would say that all of nothing is done.
+                    if !is_sized && progress.now().bytes_total > 0 {
+                        bar.set_style(style(SIZED));
+                        is_sized = true;
+                    }
                     update(&bar, &progress);
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -62,13 +68,11 @@ impl Drop for Line {
     }
 }
 
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template(
-        "{prefix:.bold} {msg} [{bar:20}] {percent:>3}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left",
-    )
-    .expect("a valid template")
-    .progress_chars("=> ")
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> ")
 }
+
+const SIZED: &str = "{prefix:.bold} {msg} [{bar:20}] {percent:>3}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left";
 
 fn update(bar: &ProgressBar, progress: &Progress) {
     let now = progress.now();
