@@ -14,7 +14,7 @@ need = command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-
 test: tools
 	cargo x ci
 
-# Against programs that are not ours: the text's own, in Python.
+# The long ones: the text's own programs in Python, and a thousand kills at any moment.
 test-peers: tools
 	cargo x test-peers
 

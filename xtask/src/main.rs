@@ -69,9 +69,11 @@ fn test() -> Result<()> {
     cargo(&["test", "--workspace", "--locked", "--quiet"])
 }
 
-/// The tests that talk to other implementations.
+/// The long ones: other implementations, and far more kills than every run has time for.
 fn test_peers() -> Result<()> {
-    cargo(&["test", "--locked", "--package", "towline", "--test", "classic"])
+    cargo(&["test", "--locked", "--package", "towline", "--test", "classic"])?;
+    let kills = ["test", "--locked", "--package", "tow-host", "--test", "killed"];
+    cargo_with(&kills, &[("TOW_KILLS", "1000")])
 }
 
 fn bench(cases: &[String]) -> Result<()> {
@@ -92,8 +94,14 @@ fn has(subcommand: &str) -> bool {
 
 /// Runs cargo at the top of the workspace.
 fn cargo(args: &[&str]) -> Result<()> {
+    cargo_with(args, &[])
+}
+
+/// The same with more variables.
+fn cargo_with(args: &[&str], variables: &[(&str, &str)]) -> Result<()> {
     let top = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let status = Command::new(cargo_path()).args(args).current_dir(top).status();
+    let mut command = Command::new(cargo_path());
+    let status = command.args(args).envs(variables.iter().copied()).current_dir(top).status();
     let status = status.context("cargo could not be started")?;
     if !status.success() {
         bail!("`cargo {}` failed: {status}", args.join(" "));
