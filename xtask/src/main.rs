@@ -64,7 +64,7 @@ fn deny() -> Result<()> {
 
 fn test() -> Result<()> {
     if has("nextest") {
-        return cargo(&["nextest", "run", "--workspace", "--locked"]);
+        return cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]);
     }
     cargo(&["test", "--workspace", "--locked", "--quiet"])
 }

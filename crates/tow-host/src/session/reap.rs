@@ -12,7 +12,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getsid, kill_process_group,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpid, kill_process_group,
     pidfd_open, waitid,
 };
 use tokio::io::unix::AsyncFd;
@@ -140,13 +140,15 @@ pub(super) async fn reap_orphans(mut child_exits: SignalStream, stop: Cancellati
 }
 
 fn reap_once() {
-    let Ok(own_session) = getsid(None) else { return };
+    // From /proc: getsid(2) says 0, which is no process, where the leader of our session is outside
+    // of our container, and rustix takes that for a broken kernel.
+    let Some(own) = Facts::of(getpid()) else { return };
     for pid in children() {
         let Some(facts) = Facts::of(pid) else { continue };
         let claims = claims();
         let leads = facts.session == pid.as_raw_pid();
         let is_claimed = claims.leaders.contains(&pid.as_raw_pid()) || leads && claims.spawning > 0;
-        if facts.is_zombie && facts.session != own_session.as_raw_pid() && !is_claimed {
+        if facts.is_zombie && facts.session != own.session && !is_claimed {
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }
     }

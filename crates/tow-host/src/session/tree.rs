@@ -195,6 +195,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -207,10 +210,16 @@ mod tests {
     }
 
     #[test]
-    fn our_own_facts_are_those_the_kernel_tells_otherwise() {
-        let facts = Facts::of(getpid()).unwrap();
-        assert_eq!(facts.session, rustix::process::getsid(None).unwrap().as_raw_pid());
-        assert_eq!(facts.group, rustix::process::getpgrp().as_raw_pid());
-        assert!(!facts.is_zombie && facts.started > 0);
+    fn the_facts_of_a_process_are_those_that_it_was_started_with() {
+        // Of a child, not of our own: in a container our session may be led from outside.
+        let mut child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let facts = Facts::of(Pid::from_raw(pid).unwrap()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(facts.parent, getpid().as_raw_pid());
+        assert_eq!(facts.group, pid);
+        assert_eq!(facts.session, Facts::of(getpid()).unwrap().session);
+        assert!(facts.started > 0);
     }
 }
