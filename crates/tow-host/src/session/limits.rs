@@ -8,6 +8,8 @@ pub struct Limits {
     /// How long a session with [`tow_proto::message::Lease::Attached`] outlives its last viewer,
     /// and how long any session that may be left waits for its first.
     pub lease: Duration,
+    /// What holds a session's processes together.
+    pub containment: Containment,
     /// Time between HUP, TERM and KILL when a session is ended.
     pub escalation: Duration,
     /// Time that the programs of a removed key have between TERM and KILL.
@@ -39,6 +41,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(30),
+            containment: Containment::Cgroup,
             escalation: Duration::from_secs(5),
             removal: Duration::from_millis(500),
             quiet: Duration::from_millis(100),
@@ -52,6 +55,16 @@ impl Default for Limits {
             finished_output_max: 64 << 20,
         }
     }
+}
+
+/// How the processes of a session are found, wherever they went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Containment {
+    /// By a control group of their own, which no process leaves; where none can be made, as
+    /// [`Self::ProcessTree`].
+    Cgroup,
+    /// By what `/proc` tells about them: enough for all that do not take pains to hide.
+    ProcessTree,
 }
 
 /// Length in characters of the request id that a client chooses (PROTOCOL 7.1).

@@ -23,7 +23,7 @@ mod viewer;
 
 use std::fmt;
 
-pub use limits::Limits;
+pub use limits::{Containment, Limits};
 pub use registry::{Session, Sessions};
 pub use spec::{Spec, Stdin};
 pub use viewer::{Output, Viewer};

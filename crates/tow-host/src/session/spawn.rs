@@ -6,7 +6,7 @@ use std::ffi::{CString, c_char};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::{self, Command};
 use std::ptr;
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -16,7 +16,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::Stdin;
 use super::reap::{Leader, about_to_spawn};
-use super::spec::Plan;
+use super::spec::{Plan, Stdio};
 
 /// A process that has just been started, and our ends of its pipes.
 pub(super) struct Spawned {
@@ -37,9 +37,10 @@ pub(super) fn spawn(plan: Plan) -> io::Result<Spawned> {
     // for a remote shell.
     let (stdout, stdout_of_child) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, stderr_of_child) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (stdin, stdin_of_child) = match plan.stdin {
-        Stdin::Null => (None, Stdio::null()),
-        Stdin::Open => {
+    let (stdin, stdin_of_child) = match plan.stdio {
+        Stdio::Terminal(_) => return Err(io::ErrorKind::Unsupported.into()),
+        Stdio::Pipes(Stdin::Null) => (None, process::Stdio::null()),
+        Stdio::Pipes(Stdin::Open) => {
             let (of_child, ours) = pipe_with(PipeFlags::CLOEXEC)?;
             (Some(ours), of_child.into())
         }

@@ -53,6 +53,8 @@ pub enum Stdin {
 
 /// A checked [`Spec`], as the kernel takes it.
 pub(super) struct Plan {
+    /// Whose it is.
+    pub(super) id: SessionId,
     /// Where the program may be, in the order in which that is tried.
     pub(super) candidates: Vec<CString>,
     /// Its arguments, with its name.
@@ -61,8 +63,30 @@ pub(super) struct Plan {
     pub(super) env: Vec<CString>,
     /// An open directory that may be entered.
     pub(super) cwd: OwnedFd,
-    /// What stdin is.
-    pub(super) stdin: Stdin,
+    /// What it reads and writes.
+    pub(super) stdio: Stdio,
+}
+
+/// What a program's stdin, stdout and stderr are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stdio {
+    /// A pipe each, or nothing for stdin.
+    Pipes(Stdin),
+    /// One terminal of this size, which is also its controlling terminal.
+    Terminal(Window),
+}
+
+/// The size of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    /// Lines of text.
+    pub(super) rows: u16,
+    /// Characters in each.
+    pub(super) cols: u16,
+    /// Its width in pixels; 0 where that is not known.
+    pub(super) xpixel: u16,
+    /// Its height in pixels; 0 where that is not known.
+    pub(super) ypixel: u16,
 }
 
 impl Plan {
@@ -82,7 +106,8 @@ impl Plan {
         if len > limits.arguments_len_max {
             return Err(Refusal::new(Code::TooLong).with_count(limits.arguments_len_max as u64));
         }
-        Ok(Self { candidates, argv, env, cwd: open_cwd(spec)?, stdin: spec.stdin })
+        let stdio = Stdio::Pipes(spec.stdin);
+        Ok(Self { id: id.clone(), candidates, argv, env, cwd: open_cwd(spec)?, stdio })
     }
 }
 
