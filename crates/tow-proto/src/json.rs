@@ -100,4 +100,36 @@ pub mod big {
             Either::Digits(_) => Err(de::Error::custom("expected decimal digits")),
         }
     }
+
+    /// The same for a value that may be absent; with `#[serde(default)]`.
+    pub mod option {
+        use serde::{Deserialize, Deserializer, Serializer};
+
+        /// As [`super::serialize`]; nothing is `null`.
+        ///
+        /// # Errors
+        /// Only the serializer's own.
+        pub fn serialize<S: Serializer>(
+            value: &Option<u64>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match value {
+                Some(value) => super::serialize(value, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        /// Either form, or `null`.
+        ///
+        /// # Errors
+        /// None of them.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<u64>, D::Error> {
+            #[derive(Deserialize)]
+            struct Big(#[serde(with = "super")] u64);
+            let value = Option::<Big>::deserialize(deserializer)?;
+            Ok(value.map(|Big(value)| value))
+        }
+    }
 }

@@ -141,6 +141,10 @@ codes! {
     UnknownSession = 53, You, false, "no such session";
     /// An argument or a variable that can't be passed on.
     BadArgument = 54, You, false, "an argument or a variable that can't be passed on";
+    /// It has not ended yet.
+    SessionRuns = 55, You, false, "that session still runs";
+    /// It has ended already.
+    SessionEnded = 56, You, false, "that session has ended";
 
     /// A budget is used up for now.
     Busy = 60, Me, true, "the machine is too busy";

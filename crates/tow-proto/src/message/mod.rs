@@ -8,6 +8,7 @@ mod admin;
 mod hello;
 mod ls;
 mod run;
+mod session;
 mod transfer;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,11 @@ pub use admin::{
 pub use hello::{Confirm, FirstHead, Hello, Join, JoinReply, Rights, Welcome};
 pub use ls::{Entry, EntryKind, Ls, Mtime};
 pub use run::{
-    Ended, EndedBy, ExitRecord, Lease, Program, Run, RunEvent, RunReply, StreamTotal, Upward,
+    Ended, EndedBy, ExitRecord, Lease, Program, Run, RunEvent, RunReply, StdinState, StreamTotal,
+    Upward, Window,
+};
+pub use session::{
+    Attach, Attached, Kill, Killed, SessionInfo, SessionList, SessionRm, View,
 };
 pub use transfer::{
     Failure, Get, GetReply, Have, HaveState, Put, PutReply, Summary, TransferEvent, piece_len,
@@ -45,6 +50,14 @@ pub const STDERR: u8 = 2;
 pub enum Request {
     /// Run a program.
     Run(Box<Run>),
+    /// Look at a session.
+    Attach(Box<Attach>),
+    /// Which sessions are there?
+    Sessions,
+    /// Send a signal to a session.
+    Kill(Kill),
+    /// Forget a session that has ended.
+    SessionRm(SessionRm),
     /// List a directory or look at a file.
     Ls(Ls),
     /// Send me a file or a tree.
