@@ -11,13 +11,18 @@
 
 mod keeper;
 mod limits;
+#[allow(dead_code, reason = "not all of it is used yet")]
 mod log;
 mod reap;
 mod registry;
 mod signals;
 mod spawn;
 mod spec;
+#[allow(dead_code, reason = "not all of it is used yet")]
+mod spill;
 mod state;
+#[allow(dead_code, reason = "not all of it is used yet")]
+mod store;
 mod tree;
 mod viewer;
 
@@ -40,6 +45,13 @@ impl SessionId {
         debug_assert_eq!(filled, ID_LEN, "the kernel gives up to 256 bytes at once");
         let letters = bytes.iter().map(|byte| char::from(ID_LETTERS[usize::from(byte % 32)]));
         Ok(Self(letters.collect()))
+    }
+
+    /// A name that somebody gives. `None` where it can't be a session's.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_one =
+            text.len() == ID_LEN && text.bytes().all(|letter| ID_LETTERS.contains(&letter));
+        is_one.then(|| Self(text.to_owned()))
     }
 
     /// The name as text.

@@ -11,7 +11,8 @@ use tow_proto::content::Hash;
 use tow_proto::message::{EndedBy, ExitRecord, Lease};
 use tow_proto::refusal::{Code, Refusal};
 
-use super::log::Log;
+use super::log::{Log, LogLimits};
+use super::spill::SpillDir;
 use super::{Limits, SessionId, Stdin};
 
 /// One session, as seen from both sides.
@@ -117,7 +118,10 @@ impl Shared {
         lease: Lease,
         limits: &Limits,
     ) -> Self {
-        let log = || Log::new(limits.log_len_max + limits.replay_len_max);
+        let kept_max = limits.log_len_max + limits.replay_len_max;
+        let log_limits =
+            LogLimits { memory_max: kept_max, replay_max: kept_max, head_max: 0, tail_max: 0 };
+        let log = || Log::new(log_limits, SpillDir::nowhere());
         let state = State {
             logs: [log(), log()],
             stdin: StdinQueue::new(stdin, limits.stdin_window),
@@ -151,7 +155,7 @@ impl Shared {
     /// Bytes that were read from an output. Says how much more there is room for.
     pub(super) fn append(&self, index: usize, bytes: &[u8]) -> usize {
         let mut state = self.lock();
-        state.logs[index].append(bytes);
+        state.logs[index].append(bytes, u64::MAX);
         let room = state.room(index);
         drop(state);
         self.changed.notify_waiters();

@@ -1,0 +1,1 @@
+//! Finished sessions are found again as they were, and nothing else is.
