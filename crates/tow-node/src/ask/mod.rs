@@ -7,6 +7,8 @@ pub mod ls;
 mod pool;
 pub mod put;
 pub mod run;
+pub mod session;
+pub mod sessions;
 
 use std::time::Duration;
 

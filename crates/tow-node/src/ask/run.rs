@@ -10,12 +10,7 @@ use tow_proto::{Kind, json};
 
 use super::{AskError, Connection, head};
 
-/// An id for a [`Run`] that nobody has had before. `None` when the system has no randomness.
-pub fn request_id() -> Option<String> {
-    let mut random = [0; 16];
-    aws_lc_rs::rand::fill(&mut random).ok()?;
-    Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
-}
+pub use super::session::request_id;
 
 /// What came from the program.
 #[derive(Debug)]
@@ -79,7 +74,7 @@ impl Running {
         Ok(Self {
             connection,
             session: reply.session,
-            stdin: Stdin { tally: Tally::default(), to: reply.stdin_to, ended: !wants_stdin },
+            stdin: Stdin { tally: Tally::default(), to: reply.stdin.to, ended: !wants_stdin },
             stdout: Received::new(STDOUT),
             stderr: Received::new(STDERR),
         })
