@@ -21,7 +21,7 @@ use tow_proto::content::Tally;
 use tow_proto::message::{Ended, EndedBy, ExitRecord, Lease, StreamTotal};
 
 use super::reap::Leader;
-use super::spawn::Spawned;
+use super::spawn::{Spawned, SpawnedStdio};
 use super::spec::Spec;
 use super::state::{Look, Order, Shared, Visits};
 use super::tree::Tree;
@@ -34,6 +34,7 @@ pub(super) struct Keeper {
     lease: Lease,
     times_out_at: Option<Instant>,
     leader: Leader,
+    tree: Tree,
     stdin: Option<pipe::Sender>,
     /// On its way into stdin; was in the queue before.
     outgoing: VecDeque<u8>,
@@ -87,7 +88,11 @@ impl Keeper {
         spec: &Spec,
         limits: &Limits,
     ) -> io::Result<(Self, Arc<Shared>)> {
-        let Spawned { leader, stdin, outputs: [stdout, stderr] } = spawned;
+        let Spawned { leader, stdio, cgroup } = spawned;
+        let tree = Tree::new(id.clone(), leader.pid(), cgroup, &stdio);
+        let SpawnedStdio::Pipes { stdin, outputs: [stdout, stderr] } = stdio else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
         let shared = Arc::new(Shared::new(id, leader.pid(), spec.stdin, spec.lease, limits));
         let now = Instant::now();
         let output = |receiver| OutputPipe {
@@ -103,6 +108,7 @@ impl Keeper {
             lease: spec.lease,
             times_out_at: spec.timeout.and_then(|timeout| now.checked_add(timeout)),
             leader,
+            tree,
             stdin: stdin.map(pipe::Sender::from_owned_fd).transpose()?,
             outgoing: VecDeque::new(),
             outputs: [
@@ -261,7 +267,7 @@ impl Keeper {
             if order != Order::Timeout {
                 self.close_stdin();
             }
-            let tree = Tree::new(self.shared.id.clone(), self.leader.pid());
+            let tree = self.tree.clone();
             self.ending = Some(tokio::spawn(tree.end(order, self.limits.clone())));
         }
     }
@@ -325,9 +331,8 @@ impl Keeper {
 
     async fn finish(self) {
         let Some(Exit { ended, by, .. }) = self.exit else { return };
-        let tree = Tree::new(self.shared.id.clone(), self.leader.pid());
         let is_held = self.outputs.iter().any(|output| output.is_held);
-        let lingering = if is_held { tree.alive().await } else { Vec::new() };
+        let lingering = if is_held { self.tree.note_rest().await } else { Vec::new() };
         let lingering = lingering.iter().map(|pid| pid.as_raw_pid().unsigned_abs()).collect();
         let [stdout, stderr] = self.outputs.map(|OutputPipe { tally, .. }| StreamTotal {
             bytes: tally.bytes(),

@@ -9,12 +9,12 @@
 //! Viewers share only the [`state`] with it: they take from the logs, put into the stdin queue, and
 //! never wait for a program.
 
+mod cgroup;
 mod keeper;
 mod limits;
-#[allow(dead_code, reason = "until programs are given one")]
-mod locale;
 #[allow(dead_code, reason = "not all of it is used yet")]
 mod log;
+mod pty;
 mod reap;
 mod registry;
 mod signals;

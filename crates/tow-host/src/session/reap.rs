@@ -15,6 +15,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpid, kill_process_group,
     pidfd_open, waitid,
 };
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::Notify;
@@ -33,15 +34,18 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    /// Takes charge of a child that was just started; within a runtime.
+    /// Takes charge of a child that was just started, by its descriptor if there is one already;
+    /// within a runtime.
     ///
     /// # Errors
     /// There are no more descriptors; the child is killed.
-    pub(super) fn new(pid: Pid, spawning: Spawning) -> io::Result<Self> {
+    pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>, spawning: Spawning) -> io::Result<Self> {
         claims().leaders.insert(pid.as_raw_pid());
         drop(spawning);
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from);
-        let pidfd = pidfd.and_then(watch).inspect_err(|_| abandon(pid))?;
+        let pidfd = pidfd.map_or_else(|| pidfd_open(pid, PidfdFlags::empty()), Ok);
+        let pidfd = pidfd.map_err(io::Error::from);
+        let watched = pidfd.and_then(|pidfd| watch(pidfd, Interest::READABLE));
+        let pidfd = watched.inspect_err(|_| abandon(pid))?;
         Ok(Self { pid, pidfd, is_reaped: false })
     }
 
@@ -96,6 +100,22 @@ struct Claims {
     spawning: usize,
 }
 
+impl Claims {
+    /// Whether a child of ours is one that a session has lost, and no leader, nor anything that
+    /// other code of this process has started.
+    fn are_silent_about(&self, pid: Pid, facts: Facts, own_session: i32) -> bool {
+        let leads = facts.session == pid.as_raw_pid();
+        let is_claimed = self.leaders.contains(&pid.as_raw_pid()) || leads && self.spawning > 0;
+        facts.session != own_session && !is_claimed
+    }
+}
+
+/// Whether a process, of which `facts` were true, has lost its parent in a session and come to us.
+pub(super) fn is_orphan(pid: Pid, facts: Facts, own: Facts) -> bool {
+    // In this order, because a spawn that was under way has made its claim when it is over.
+    facts.parent == getpid().as_raw_pid() && claims().are_silent_about(pid, facts, own.session)
+}
+
 /// A spawn that is under way. While there is one, new leaders are safe from [`reap_orphans`].
 pub(super) struct Spawning(());
 
@@ -146,9 +166,7 @@ fn reap_once() {
     for pid in children() {
         let Some(facts) = Facts::of(pid) else { continue };
         let claims = claims();
-        let leads = facts.session == pid.as_raw_pid();
-        let is_claimed = claims.leaders.contains(&pid.as_raw_pid()) || leads && claims.spawning > 0;
-        if facts.is_zombie && facts.session != own.session && !is_claimed {
+        if facts.is_zombie && claims.are_silent_about(pid, facts, own.session) {
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }
     }

@@ -12,11 +12,12 @@ use tokio_util::task::TaskTracker;
 use tow_proto::message::ExitRecord;
 use tow_proto::refusal::{Code, Refusal};
 
+use super::cgroup::Cgroups;
 use super::keeper::Keeper;
 use super::limits::REQUEST_ID_LEN_MAX;
 use super::spec::{self, Plan};
 use super::state::{Order, Shared};
-use super::{Limits, SessionId, Spec, Viewer, reap, spawn};
+use super::{Containment, Limits, SessionId, Spec, Viewer, reap, spawn};
 
 /// Every session of this node. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -24,6 +25,7 @@ pub struct Sessions(Arc<Inner>);
 
 struct Inner {
     limits: Limits,
+    cgroups: Option<Cgroups>,
     table: Mutex<Table>,
     /// The keepers, and starts under way.
     tasks: TaskTracker,
@@ -111,8 +113,13 @@ impl Sessions {
     pub fn new(limits: Limits) -> io::Result<Self> {
         let stop = CancellationToken::new();
         tokio::spawn(reap::reap_orphans(reap::become_subreaper()?, stop.clone()));
+        let cgroups = match limits.containment {
+            Containment::Cgroup => Cgroups::find(),
+            Containment::ProcessTree => None,
+        };
         Ok(Self(Arc::new(Inner {
             limits,
+            cgroups,
             table: Mutex::default(),
             tasks: TaskTracker::new(),
             _reaper: stop.drop_guard(),
@@ -193,16 +200,17 @@ impl Sessions {
     }
 
     async fn begin(&self, key: Key, place: &Place, spec: Spec) -> Result<Session, Refusal> {
-        let (limits, start) = (self.0.limits.clone(), Arc::clone(place));
+        let (this, start) = (Arc::clone(&self.0), Arc::clone(place));
         let begun = tokio::task::spawn_blocking(move || {
             if let Some(order) = start.order.get() {
                 return Err(order.refusal());
             }
             // The fork, the exec and the disks that they wait for.
             let id = SessionId::random().map_err(|error| refusal(&error, &spec))?;
-            let plan = Plan::new(&spec, &id, &limits)?;
-            let spawned = spawn::spawn(plan).map_err(|error| refusal(&error, &spec))?;
-            Keeper::new(id, spawned, &spec, &limits).map_err(|error| refusal(&error, &spec))
+            let plan = Plan::new(&spec, &id, &this.limits)?;
+            let spawned = spawn::spawn(plan, this.cgroups.as_ref());
+            let spawned = spawned.map_err(|error| refusal(&error, &spec))?;
+            Keeper::new(id, spawned, &spec, &this.limits).map_err(|error| refusal(&error, &spec))
         });
         let (keeper, shared) = begun.await.unwrap_or_else(|_| Err(Code::Internal.into()))?;
         let table = self.0.lock();

@@ -1,80 +1,246 @@
 //! From a plan to a process. The only unsafe code of this crate: what happens between fork and
-//! exec, and handing a descriptor to the runtime's poll.
+//! exec, and the few calls that have no safe wrapper.
+//!
+//! The fork is our own, because only so the program is in its control group from its first moment:
+//! to move it there later takes milliseconds, and misses what it has started by then.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_char};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt as _;
-use std::process::{self, Command};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::Stdin;
+use super::cgroup::{Cgroup, Cgroups};
 use super::reap::{Leader, about_to_spawn};
-use super::spec::{Plan, Stdio};
+use super::spec::{Plan, Stdio, is_shortage};
+use super::{Stdin, pty};
 
-/// A process that has just been started, and our ends of its pipes.
+/// A process that has just been started, and our side of it.
 pub(super) struct Spawned {
     /// The process, leader of a session and a process group of its own.
     pub(super) leader: Leader,
-    /// Where its stdin is written, if that is a pipe.
-    pub(super) stdin: Option<OwnedFd>,
-    /// Where its stdout and stderr are read.
-    pub(super) outputs: [OwnedFd; 2],
+    /// Our ends of what it reads and writes.
+    pub(super) stdio: SpawnedStdio,
+    /// The control group that it was born in, if there is one.
+    pub(super) cgroup: Option<Cgroup>,
 }
 
-/// Starts a program; returns when it has been executed, or could not be.
+/// Our ends of what a program reads and writes.
+pub(super) enum SpawnedStdio {
+    /// A pipe each.
+    Pipes {
+        /// Where its stdin is written, if that is a pipe.
+        stdin: Option<OwnedFd>,
+        /// Where its stdout and stderr are read.
+        outputs: [OwnedFd; 2],
+    },
+    /// The master of its terminal, non-blocking.
+    Terminal(OwnedFd),
+}
+
+/// Starts a program, in a control group of its own where one can be made; returns when it has been
+/// executed, or could not be. Within a runtime, on a thread that may wait for disks.
 ///
 /// # Errors
-/// The kernel's, of making pipes, of the fork or of the exec.
-pub(super) fn spawn(plan: Plan) -> io::Result<Spawned> {
+/// The kernel's number where it is about the program, or where something has run out; what else
+/// prevents a start has no number.
+pub(super) fn spawn(plan: Plan, cgroups: Option<&Cgroups>) -> io::Result<Spawned> {
+    let (stdio, theirs) = open_stdio(plan.stdio).map_err(|error| Step::Stdio.error(error))?;
+    let cgroup = cgroups.and_then(|cgroups| cgroups.create(&plan.id).ok());
+    let image = Image::new(plan, theirs)?;
+    let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
+    let tell = above_stdio(tell)?;
+    let spawning = about_to_spawn();
+    let (child, cgroup) = start(&image, &tell, cgroup)?;
+    drop(tell);
+    // Our copy of its terminal would keep that from ending.
+    drop(image);
+    match failure(&told) {
+        Ok(None) => {
+            let leader = Leader::new(child.pid, child.pidfd, spawning)?;
+            Ok(Spawned { leader, stdio, cgroup })
+        }
+        Ok(Some(failure)) => Err(bury(child.pid, failure.into())),
+        Err(error) => Err(bury(child.pid, error.into())),
+    }
+}
+
+/// Has the runtime say when `fd` is ready; within a runtime.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open, is the same descriptor as long as it lives, and lives as long
+    // as the `AsyncFd`, which owns it and gives no other access to it than by reference.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
+    Ok(watched?)
+}
+
+/// Has a terminal send a signal to its foreground group, as a key would.
+///
+/// # Errors
+/// `INVAL` for a signal that no key sends: the kernel knows INT, QUIT and TSTP.
+pub(super) fn signal_by_terminal(master: BorrowedFd<'_>, signal: Signal) -> Result<(), Errno> {
+    // SAFETY: TIOCSIG takes a number where other requests take a pointer (ioctl_tty(2)).
+    let done = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSIG, signal.as_raw()) };
+    if done < 0 { Err(last_error()) } else { Ok(()) }
+}
+
+/// The child's ends of what it reads and writes.
+enum ChildStdio {
+    Pipes([OwnedFd; 3]),
+    Terminal(OwnedFd),
+}
+
+impl ChildStdio {
+    /// What is to become 0, 1 and 2.
+    fn numbers(&self) -> [RawFd; 3] {
+        match self {
+            Self::Pipes(fds) => fds.each_ref().map(|fd| fd.as_raw_fd()),
+            Self::Terminal(slave) => [slave.as_raw_fd(); 3],
+        }
+    }
+}
+
+fn open_stdio(stdio: Stdio) -> rustix::io::Result<(SpawnedStdio, ChildStdio)> {
+    let stdin = match stdio {
+        Stdio::Terminal(window) => {
+            let (master, slave) = pty::open(window)?;
+            let theirs = ChildStdio::Terminal(above_stdio(slave)?);
+            return Ok((SpawnedStdio::Terminal(master), theirs));
+        }
+        Stdio::Pipes(stdin) => stdin,
+    };
     // Pipes, not socketpairs: a program can open /dev/stdout again, and bash does not take itself
     // for a remote shell.
     let (stdout, stdout_of_child) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, stderr_of_child) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (stdin, stdin_of_child) = match plan.stdio {
-        Stdio::Terminal(_) => return Err(io::ErrorKind::Unsupported.into()),
-        Stdio::Pipes(Stdin::Null) => (None, process::Stdio::null()),
-        Stdio::Pipes(Stdin::Open) => {
+    let (stdin_of_child, stdin) = match stdin {
+        Stdin::Null => {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            (rustix::fs::open("/dev/null", flags, Mode::empty())?, None)
+        }
+        Stdin::Open => {
             let (of_child, ours) = pipe_with(PipeFlags::CLOEXEC)?;
-            (Some(ours), of_child.into())
+            (of_child, Some(ours))
         }
     };
-    // The name is never looked at: the closure below executes the program itself, or fails.
-    let mut command = Command::new("/");
-    command.stdin(stdin_of_child).stdout(stdout_of_child).stderr(stderr_of_child);
-    let image = Image::new(plan);
-    // SAFETY: the closure runs in the forked child of a process with threads, so only
-    // async-signal-safe functions may be called. `become_program` makes system calls (setsid,
-    // sigaction, sigprocmask, close_range, fchdir, execve, access) on memory that `image` holds
-    // already; it takes no lock and allocates nothing, also where it fails.
-    unsafe { command.pre_exec(move || image.become_program()) };
-    let leader = start(&mut command)?;
-    Ok(Spawned { leader, stdin, outputs: [stdout, stderr] })
+    let theirs = [
+        above_stdio(stdin_of_child)?,
+        above_stdio(stdout_of_child)?,
+        above_stdio(stderr_of_child)?,
+    ];
+    Ok((SpawnedStdio::Pipes { stdin, outputs: [stdout, stderr] }, ChildStdio::Pipes(theirs)))
 }
 
-#[allow(clippy::zombie_processes, reason = "the leader waits for it")]
-fn start(command: &mut Command) -> io::Result<Leader> {
-    let spawning = about_to_spawn();
-    let child = command.spawn()?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    Leader::new(pid.expect("a child's number is a positive i32"), spawning)
+/// What the child still needs while it puts 0, 1 and 2 in place must be none of these.
+fn above_stdio(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    if fd.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(fd);
+    }
+    rustix::io::fcntl_dupfd_cloexec(fd, libc::STDERR_FILENO + 1)
 }
 
-/// Has the runtime say when `fd` is readable; within a runtime.
-///
-/// # Errors
-/// The kernel's.
-pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` is open, is the same descriptor as long as it lives, and lives as long
-    // as the `AsyncFd`, which owns it and gives no other access to it than by reference.
-    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
-    Ok(watched?)
+/// A child, before it is anybody's.
+struct Child {
+    pid: Pid,
+    /// Where the kernel gave one with the child.
+    pidfd: Option<OwnedFd>,
+}
+
+/// In the control group, or else without: that is never a reason not to run a program.
+fn start(
+    image: &Image,
+    tell: &OwnedFd,
+    cgroup: Option<Cgroup>,
+) -> io::Result<(Child, Option<Cgroup>)> {
+    if let Some(cgroup) = cgroup
+        && let Ok(child) = image.fork(tell, Some(cgroup.as_fd()))
+    {
+        return Ok((child, Some(cgroup)));
+    }
+    Ok((image.fork(tell, None)?, None))
+}
+
+/// What the child says about why it is no program. It says nothing if it is one.
+fn failure(told: &OwnedFd) -> rustix::io::Result<Option<Failure>> {
+    let mut message = [0; Failure::LEN];
+    let len = rustix::io::retry_on_intr(|| rustix::io::read(told, &mut message))?;
+    // A pipe carries so few bytes at once or not at all.
+    Ok((len == Failure::LEN).then(|| Failure::from_bytes(message)))
+}
+
+/// Waits for a child that is no program.
+fn bury(pid: Pid, error: io::Error) -> io::Error {
+    let _ = rustix::process::kill_process(pid, Signal::KILL);
+    let wait = || rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+    let _ = rustix::io::retry_on_intr(wait);
+    error
+}
+
+/// What a child does before it is a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Stdio = 1,
+    Session,
+    Terminal,
+    Directory,
+    Exec,
+}
+
+impl Step {
+    const ALL: [Self; 5] =
+        [Self::Stdio, Self::Session, Self::Terminal, Self::Directory, Self::Exec];
+
+    /// An error's number says something about the program only if it came from executing it.
+    fn error(self, errno: Errno) -> io::Error {
+        let error = io::Error::from(errno);
+        if self == Self::Exec || is_shortage(&error) {
+            return error;
+        }
+        io::Error::other(NotSetUp { step: self, source: error })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{step:?} of a new process could not be set up: {source}")]
+struct NotSetUp {
+    step: Step,
+    source: io::Error,
+}
+
+/// What the child tells its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Failure {
+    step: Step,
+    errno: i32,
+}
+
+impl Failure {
+    const LEN: usize = 5;
+
+    fn to_bytes(self) -> [u8; Self::LEN] {
+        let [a, b, c, d] = self.errno.to_ne_bytes();
+        [self.step as u8, a, b, c, d]
+    }
+
+    fn from_bytes([step, errno @ ..]: [u8; Self::LEN]) -> Self {
+        let known = Step::ALL.into_iter().find(|known| *known as u8 == step);
+        Self { step: known.unwrap_or(Step::Exec), errno: i32::from_ne_bytes(errno) }
+    }
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        failure.step.error(Errno::from_raw_os_error(failure.errno))
+    }
 }
 
 /// All that the new process needs, in memory before the fork.
@@ -85,35 +251,82 @@ struct Image {
     argv: Vec<*const c_char>,
     env: Vec<*const c_char>,
     cwd: OwnedFd,
+    stdio: ChildStdio,
 }
 
-// SAFETY: the pointers lead to the heap buffers of `_strings`, which are owned by the same value,
-// stay where they are when it moves, and are neither changed nor freed while it lives.
-unsafe impl Send for Image {}
-// SAFETY: as above; nothing is ever written through the pointers.
-unsafe impl Sync for Image {}
-
 impl Image {
-    fn new(plan: Plan) -> Self {
+    fn new(plan: Plan, stdio: ChildStdio) -> io::Result<Self> {
         let pointers = |strings: &[CString]| {
             strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
         };
-        Self {
+        Ok(Self {
             argv: pointers(&plan.argv),
             env: pointers(&plan.env),
             candidates: plan.candidates,
             _strings: [plan.argv, plan.env],
-            cwd: plan.cwd,
-        }
+            cwd: above_stdio(plan.cwd)?,
+            stdio,
+        })
+    }
+
+    /// Starts a child, which becomes the program or tells why not.
+    fn fork(&self, tell: &OwnedFd, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Child> {
+        let mut pidfd: RawFd = -1;
+        // Until it is a program, no handler of ours may run in the child.
+        let blocked = BlockedSignals::new();
+        // SAFETY: the child of a process with threads may only call what is async-signal-safe.
+        // `run_as_child`, which never returns, makes system calls on memory that is there already;
+        // it takes no lock and allocates nothing, also where it fails.
+        let child = match unsafe { clone(&mut pidfd, cgroup) } {
+            // Too old a kernel, or a container that forbids it.
+            Err(Errno::NOSYS | Errno::PERM | Errno::TOOBIG) if cgroup.is_none() => {
+                // SAFETY: as above.
+                match unsafe { libc::fork() } {
+                    number if number < 0 => Err(last_error()),
+                    number => Ok(Pid::from_raw(number)),
+                }
+            }
+            child => child,
+        };
+        let Some(pid) = child? else { self.run_as_child(tell) };
+        drop(blocked);
+        // SAFETY: the kernel has just opened it, for us alone.
+        let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+        Ok(Child { pid, pidfd })
+    }
+
+    fn run_as_child(&self, tell: &OwnedFd) -> ! {
+        let message = self.become_program().to_bytes();
+        // A parent that is gone needs no answer.
+        let _ = rustix::io::write(tell, &message);
+        // SAFETY: ends the process without running anything of it.
+        unsafe { libc::_exit(libc::EXIT_FAILURE) }
     }
 
     /// In the child: returns only when it fails.
-    fn become_program(&self) -> io::Result<()> {
-        rustix::process::setsid()?;
-        reset_signals();
+    fn become_program(&self) -> Failure {
+        match self.set_up() {
+            Ok(()) => Failure { step: Step::Exec, errno: self.exec() },
+            Err((step, error)) => Failure { step, errno: error.raw_os_error() },
+        }
+    }
+
+    /// Everything but the exec.
+    fn set_up(&self) -> Result<(), (Step, Errno)> {
+        rustix::process::setsid().map_err(|error| (Step::Session, error))?;
+        if let ChildStdio::Terminal(slave) = &self.stdio {
+            rustix::process::ioctl_tiocsctty(slave).map_err(|error| (Step::Terminal, error))?;
+        }
+        for (number, fd) in (0..).zip(self.stdio.numbers()) {
+            // SAFETY: takes two numbers; nothing in this process owns 0, 1 or 2.
+            if unsafe { libc::dup2(fd, number) } < 0 {
+                return Err((Step::Stdio, last_error()));
+            }
+        }
         close_on_exec_from(3);
-        rustix::process::fchdir(&self.cwd)?;
-        Err(io::Error::from_raw_os_error(self.exec()))
+        rustix::process::fchdir(&self.cwd).map_err(|error| (Step::Directory, error))?;
+        reset_signals();
+        Ok(())
     }
 
     /// Tries the candidates as a shell does: one that may not be executed is remembered while
@@ -123,7 +336,7 @@ impl Image {
         for candidate in &self.candidates {
             // SAFETY: a C string, and two arrays of C strings that end with a null pointer.
             unsafe { libc::execve(candidate.as_ptr(), self.argv.as_ptr(), self.env.as_ptr()) };
-            match errno() {
+            match last_error().raw_os_error() {
                 // SAFETY: a C string. What exists and is not found has an interpreter that does not
                 // exist.
                 libc::ENOENT if unsafe { libc::access(candidate.as_ptr(), libc::F_OK) } == 0 => {
@@ -138,16 +351,89 @@ impl Image {
     }
 }
 
-/// The last error's number; reads thread-local memory only.
-fn errno() -> i32 {
-    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)
+/// The last error; reads thread-local memory only.
+fn last_error() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}
+
+/// As fork(2), into a control group where one is given, and with a descriptor for the child. `None`
+/// is said in the child.
+///
+/// # Safety
+/// In the child nothing may be called that is not async-signal-safe.
+unsafe fn clone(
+    pidfd: &mut RawFd,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> rustix::io::Result<Option<Pid>> {
+    let mut flags = libc::CLONE_PIDFD as u64;
+    let mut args = CloneArgs { exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
+    args.pidfd = ptr::from_mut(pidfd) as u64;
+    if let Some(cgroup) = cgroup {
+        flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::try_from(cgroup.as_raw_fd()).unwrap_or_default();
+    }
+    args.flags = flags;
+    // SAFETY: the structure is as long as is said, and leads to one place for a descriptor. Without
+    // CLONE_VM and without a stack, the child goes on with a copy of everything, as after a fork.
+    let number = unsafe {
+        libc::syscall(libc::SYS_clone3, ptr::from_ref(&args), std::mem::size_of::<CloneArgs>())
+    };
+    match i32::try_from(number) {
+        Ok(number) if number >= 0 => Ok(Pid::from_raw(number)),
+        _ => Err(last_error()),
+    }
+}
+
+/// What clone3(2) takes.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// While it lives, this thread hears no signal.
+struct BlockedSignals {
+    before: [u64; SIGNAL_SET_WORDS],
+}
+
+impl BlockedSignals {
+    fn new() -> Self {
+        let mut before = [0; SIGNAL_SET_WORDS];
+        set_signal_mask([u64::MAX; SIGNAL_SET_WORDS], Some(&mut before));
+        Self { before }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        set_signal_mask(self.before, None);
+    }
+}
+
+/// The kernel's own call, because the C library keeps two signals to itself.
+fn set_signal_mask(mask: [u64; SIGNAL_SET_WORDS], before: Option<&mut [u64; SIGNAL_SET_WORDS]>) {
+    let before = before.map_or(ptr::null_mut(), |before| before.as_mut_ptr());
+    // SAFETY: both are as long as is said; it changes the mask of this thread alone.
+    unsafe {
+        let how = libc::SIG_SETMASK;
+        libc::syscall(libc::SYS_rt_sigprocmask, how, mask.as_ptr(), before, SIGNAL_SET_LEN);
+    }
 }
 
 /// Every signal does what it does by default, also those that were ignored when the node was
 /// started, and none is blocked.
 fn reset_signals() {
-    // All zeroes are SIG_DFL, no flags and an empty mask, however the kernel orders them. Its own
-    // call, because the C library keeps two signals to itself and would leave them ignored.
+    // All zeroes are SIG_DFL, no flags and an empty mask, however the kernel orders them.
     let default = [0_u64; 8];
     for signal in 1..=SIGNAL_MAX {
         // SAFETY: the kernel reads one `struct sigaction`, which is smaller than `default`, and
@@ -157,12 +443,7 @@ fn reset_signals() {
             libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, SIGNAL_SET_LEN);
         }
     }
-    // SAFETY: a signal set is plain data for which all zeroes is valid; the kernel only reads it.
-    unsafe {
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
-    }
+    set_signal_mask([0; SIGNAL_SET_WORDS], None);
 }
 
 /// Nothing that the node was itself started with gets through. Kernels before 5.11 refuse; our own
@@ -178,3 +459,6 @@ fn close_on_exec_from(first: libc::c_uint) {
 const SIGNAL_MAX: libc::c_long = 64;
 /// Bytes of a signal set, as the kernel has it.
 const SIGNAL_SET_LEN: libc::c_long = SIGNAL_MAX / 8;
+const SIGNAL_SET_WORDS: usize = 1;
+/// Since Linux 5.7; does not fit into the number that the C library has for flags.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;

@@ -1,10 +1,18 @@
-//! All the processes of a session, wherever they went: its process group, everything in the
-//! leader's own session, every descendant, and every process that carries the session's id in its
-//! environment. The last finds what was forked twice and put into a session of its own; only a
-//! process that also cleared its environment can get away.
+//! All the processes of a session, wherever they went.
+//!
+//! Where a control group holds them, they are what is in it. Without one they are: its process
+//! group, everything in the leader's own session, every descendant, every process that carries the
+//! session's id in its environment, and every orphan that still has the session's own pipes or
+//! terminal. Of these only a process that went into a session of its own, cleared its environment
+//! and let go of all three can get away.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{
@@ -12,8 +20,10 @@ use rustix::process::{
 };
 use tokio::time::{Instant, sleep};
 
+use super::cgroup::Cgroup;
+use super::spawn::SpawnedStdio;
 use super::state::Order;
-use super::{ID_VARIABLE, Limits, SessionId};
+use super::{ID_VARIABLE, Limits, SessionId, reap};
 
 /// What is known about a process, from `/proc/PID/stat` (proc_pid_stat(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,63 +66,128 @@ pub(super) fn all() -> impl Iterator<Item = Pid> {
     names.filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw))
 }
 
-/// One session's processes.
+/// One session's processes. Cheap to clone; all clones are the same.
 #[derive(Clone)]
-pub(super) struct Tree {
+pub(super) struct Tree(Arc<Inner>);
+
+struct Inner {
     id: SessionId,
     leader: Pid,
+    cgroup: Option<Cgroup>,
+    /// What links in `/proc/PID/fd` say that lead to the session's own pipes or terminal.
+    marks: Vec<PathBuf>,
+    /// Those that were there when the leader was about to be reaped, by number and start. From then
+    /// on its number means nothing.
+    rest: Mutex<Option<Vec<(Pid, u64)>>>,
 }
 
 impl Tree {
-    /// Of a session whose leader has not been reaped, and will not be while this is used.
-    pub(super) fn new(id: SessionId, leader: Pid) -> Self {
-        Self { id, leader }
+    /// Of a session that has just been started. Its leader must not be reaped before
+    /// [`Self::note_rest`].
+    pub(super) fn new(
+        id: SessionId,
+        leader: Pid,
+        cgroup: Option<Cgroup>,
+        stdio: &SpawnedStdio,
+    ) -> Self {
+        let marks = if cgroup.is_some() { Vec::new() } else { marks(stdio) };
+        Self(Arc::new(Inner { id, leader, cgroup, marks, rest: Mutex::default() }))
     }
 
     /// The processes that are alive now, without zombies.
     pub(super) async fn alive(&self) -> Vec<Pid> {
-        let alive = self.with_threads_help(|tree| tree.members()).await;
-        alive.into_iter().map(|(pid, _)| pid).collect()
+        self.with_threads_help(Inner::alive).await
+    }
+
+    /// Sends a signal to each of them, once.
+    pub(super) async fn signal_tree(&self, signal: Signal) {
+        self.with_threads_help(move |tree| tree.signal(&[signal])).await;
     }
 
     /// Ends all of them, as `order` has it, and returns when none is left, or when they survive
     /// even KILL.
     pub(super) async fn end(self, order: Order, limits: Limits) {
         for (signals, wait) in steps(order, &limits) {
-            let deadline = Instant::now() + wait;
-            let mut left = self.with_threads_help(move |tree| tree.signal(signals)).await;
-            while left > 0 && Instant::now() < deadline {
-                sleep(LOOK_AGAIN.min(deadline - Instant::now())).await;
-                left = if *signals == [Signal::KILL] {
-                    // What was forked meanwhile is killed as well.
-                    self.with_threads_help(move |tree| tree.signal(signals)).await
-                } else {
-                    self.alive().await.len()
-                };
-            }
-            if left == 0 {
+            if self.end_by(signals, wait).await == Left::None {
                 return;
             }
         }
     }
 
+    /// To be called when the leader has exited, before it is reaped: gives the processes that are
+    /// alive still, and remembers them for [`Self::kill_rest`].
+    pub(super) async fn note_rest(&self) -> Vec<Pid> {
+        self.with_threads_help(Inner::note_rest).await
+    }
+
+    /// Kills what has outlived the leader, and what that has started since; returns when none is
+    /// left, or when they survive that.
+    pub(super) async fn kill_rest(&self) {
+        self.end_by(&[Signal::KILL], REST_WAIT).await;
+    }
+
+    async fn end_by(&self, signals: &'static [Signal], wait: Duration) -> Left {
+        let deadline = Instant::now() + wait;
+        let mut left = self.with_threads_help(move |tree| tree.signal(signals)).await;
+        while left > 0 {
+            if Instant::now() >= deadline {
+                return Left::Some;
+            }
+            sleep(LOOK_AGAIN.min(deadline - Instant::now())).await;
+            left = if *signals == [Signal::KILL] {
+                // What was forked meanwhile is killed as well.
+                self.with_threads_help(move |tree| tree.signal(signals)).await
+            } else {
+                self.alive().await.len()
+            };
+        }
+        Left::None
+    }
+
     /// Reading another process's environment may wait for that process: not on a runtime's thread.
     async fn with_threads_help<T: Send + Default + 'static>(
         &self,
-        work: impl FnOnce(&Self) -> T + Send + 'static,
+        work: impl FnOnce(&Inner) -> T + Send + 'static,
     ) -> T {
-        let tree = self.clone();
+        let tree = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || work(&tree)).await.unwrap_or_default()
+    }
+}
+
+/// Whether any process is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    None,
+    Some,
+}
+
+impl Inner {
+    fn alive(&self) -> Vec<Pid> {
+        match &self.cgroup {
+            Some(cgroup) => cgroup.members(),
+            None => self.members().into_iter().map(|(pid, _)| pid).collect(),
+        }
+    }
+
+    fn note_rest(&self) -> Vec<Pid> {
+        let members = self.members();
+        let rest = members.iter().map(|(pid, facts)| (*pid, facts.started)).collect();
+        self.lock_rest().get_or_insert(rest);
+        members.into_iter().map(|(pid, _)| pid).collect()
     }
 
     /// Sends signals to all of them. Says how many there were.
     fn signal(&self, signals: &[Signal]) -> usize {
         let members = self.members();
         for signal in signals {
-            // At once, so that no member sees another end first and starts a third.
-            let _ = kill_process_group(self.leader, *signal);
+            let group = self.signal_group(*signal);
+            if *signal == Signal::KILL
+                && self.cgroup.as_ref().is_some_and(|cgroup| cgroup.kill().is_ok())
+            {
+                continue;
+            }
             for (pid, facts) in &members {
-                if facts.group != self.leader.as_raw_pid() {
+                if group != Some(facts.group) {
                     signal_exactly(*pid, facts.started, *signal);
                 }
             }
@@ -120,36 +195,55 @@ impl Tree {
         members.len()
     }
 
-    fn members(&self) -> Vec<(Pid, Facts)> {
-        let own = getpid();
-        let others = all().filter(|pid| *pid != own && pid.as_raw_pid() > 1);
-        let facts: HashMap<Pid, Facts> =
-            others.filter_map(|pid| Some((pid, Facts::of(pid)?))).collect();
-        let mut members: HashMap<Pid, Facts> = HashMap::new();
-        for (pid, facts) in &facts {
-            if self.has(*pid, *facts) {
-                members.insert(*pid, *facts);
-            }
+    /// Signals the leader's group at once, so that no member sees another end first and starts a
+    /// third. Gives the group, if it is still the leader's.
+    fn signal_group(&self, signal: Signal) -> Option<i32> {
+        // Held meanwhile: the leader is not reaped before its rest is noted.
+        let rest = self.lock_rest();
+        if rest.is_some() {
+            return None;
         }
-        loop {
-            let is_child = |facts: &Facts| {
-                Pid::from_raw(facts.parent).is_some_and(|parent| members.contains_key(&parent))
-            };
-            let more: Vec<_> = facts
-                .iter()
-                .filter(|(pid, facts)| !members.contains_key(*pid) && is_child(facts))
-                .map(|(pid, facts)| (*pid, *facts))
-                .collect();
-            if more.is_empty() {
-                return members.into_iter().filter(|(_, facts)| !facts.is_zombie).collect();
-            }
-            members.extend(more);
+        let _ = kill_process_group(self.leader, signal);
+        Some(self.leader.as_raw_pid())
+    }
+
+    fn members(&self) -> Vec<(Pid, Facts)> {
+        match &self.cgroup {
+            Some(cgroup) => members_of(cgroup),
+            None => self.found(),
         }
     }
 
-    fn has(&self, pid: Pid, facts: Facts) -> bool {
+    /// Looks at every process of the machine.
+    fn found(&self) -> Vec<(Pid, Facts)> {
+        let own = getpid();
+        let Some(own_facts) = Facts::of(own) else { return Vec::new() };
+        let others = all().filter(|pid| *pid != own && pid.as_raw_pid() > 1);
+        let facts: HashMap<Pid, Facts> =
+            others.filter_map(|pid| Some((pid, Facts::of(pid)?))).collect();
+        let rest = self.lock_rest().clone();
+        let is_member = |pid: Pid, facts: Facts| match &rest {
+            Some(rest) => rest.contains(&(pid, facts.started)) || self.is_named_by(pid),
+            None => self.has(pid, facts, own_facts),
+        };
+        let mut members: HashMap<Pid, Facts> = HashMap::new();
+        for (pid, facts) in &facts {
+            if is_member(*pid, *facts) {
+                members.insert(*pid, *facts);
+            }
+        }
+        add_descendants(&mut members, &facts);
+        members.into_iter().filter(|(_, facts)| !facts.is_zombie).collect()
+    }
+
+    fn has(&self, pid: Pid, facts: Facts, own: Facts) -> bool {
         let leader = self.leader.as_raw_pid();
-        facts.session == leader || facts.group == leader || self.is_named_by(pid)
+        facts.session == leader
+            || facts.group == leader
+            || self.is_named_by(pid)
+            || facts.parent == getpid().as_raw_pid()
+                && self.is_held_by(pid)
+                && reap::is_orphan(pid, facts, own)
     }
 
     fn is_named_by(&self, pid: Pid) -> bool {
@@ -158,6 +252,59 @@ impl Tree {
         // session.
         let env = fs::read(format!("/proc/{}/environ", pid.as_raw_pid())).unwrap_or_default();
         env.split(|byte| *byte == 0).any(|definition| definition == wanted.as_bytes())
+    }
+
+    /// Whether a process has one of the session's own pipes or its terminal.
+    fn is_held_by(&self, pid: Pid) -> bool {
+        let links = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_pid()));
+        let mut targets =
+            links.into_iter().flatten().flatten().flat_map(|link| fs::read_link(link.path()));
+        targets.any(|target| self.marks.contains(&target))
+    }
+
+    fn lock_rest(&self) -> MutexGuard<'_, Option<Vec<(Pid, u64)>>> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is in a control group, with facts that are of these processes and of none that got a number
+/// since: for that, what was listed before must be listed after.
+fn members_of(cgroup: &Cgroup) -> Vec<(Pid, Facts)> {
+    let listed = cgroup.members().into_iter();
+    let with_facts: Vec<_> = listed.filter_map(|pid| Some((pid, Facts::of(pid)?))).collect();
+    let again: HashSet<Pid> = cgroup.members().into_iter().collect();
+    with_facts.into_iter().filter(|(pid, _)| again.contains(pid)).collect()
+}
+
+fn add_descendants(members: &mut HashMap<Pid, Facts>, all: &HashMap<Pid, Facts>) {
+    loop {
+        let is_child = |facts: &Facts| {
+            Pid::from_raw(facts.parent).is_some_and(|parent| members.contains_key(&parent))
+        };
+        let more: Vec<_> = all
+            .iter()
+            .filter(|(pid, facts)| !members.contains_key(*pid) && is_child(facts))
+            .map(|(pid, facts)| (*pid, *facts))
+            .collect();
+        if more.is_empty() {
+            return;
+        }
+        members.extend(more);
+    }
+}
+
+/// As `/proc/PID/fd` names the program's ends of what we hold. Both ends of a pipe have one name.
+fn marks(stdio: &SpawnedStdio) -> Vec<PathBuf> {
+    match stdio {
+        SpawnedStdio::Pipes { stdin, outputs } => {
+            let pipes = stdin.iter().chain(outputs);
+            let links = pipes.map(|fd| fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())));
+            links.flatten().collect()
+        }
+        SpawnedStdio::Terminal(master) => {
+            let name = rustix::pty::ptsname(master, Vec::new());
+            name.map(|name| OsStr::from_bytes(name.as_bytes()).into()).into_iter().collect()
+        }
     }
 }
 
@@ -192,6 +339,8 @@ fn steps(order: Order, limits: &Limits) -> Vec<(&'static [Signal], Duration)> {
 const STARTED_AFTER_SESSION: usize = 22 - 6 - 1;
 /// How often to look whether a tree that was asked to end has.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long to wait for what was killed.
+const REST_WAIT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
