@@ -12,6 +12,8 @@
 mod cgroup;
 mod keeper;
 mod limits;
+#[allow(dead_code, reason = "until programs are given one")]
+mod locale;
 #[allow(dead_code, reason = "not all of it is used yet")]
 mod log;
 mod pty;
