@@ -45,10 +45,10 @@ impl Default for LogLimits {
 /// What of a stream can be read: `[0, head_len)` and `[tail_from, total)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Kept {
-    /// Length of the start that is kept by itself; 0 where everything from `tail_from` on is all.
+    /// Length of the start that is kept by itself; 0 where there is no gap.
     #[serde(with = "big")]
     pub(super) head_len: u64,
-    /// First offset of what is kept up to the end. Not before `head_len`.
+    /// First offset of what is kept up to the end; 0 where there is no gap.
     #[serde(with = "big")]
     pub(super) tail_from: u64,
 }
@@ -66,10 +66,7 @@ impl Kept {
 
     /// As ranges of offsets, none of them empty.
     pub(super) fn ranges(self, total: u64) -> impl Iterator<Item = Range<u64>> {
-        let whole = self.head_len == self.tail_from;
-        let ranges =
-            if whole { [0..total, 0..0] } else { [0..self.head_len, self.tail_from..total] };
-        ranges.into_iter().filter(|range| !range.is_empty())
+        [0..self.head_len, self.tail_from..total].into_iter().filter(|range| !range.is_empty())
     }
 }
 
@@ -147,8 +144,11 @@ impl Log {
 
     /// What can be read.
     pub(super) fn kept(&self) -> Kept {
-        let tail_from = self.start();
-        Kept { head_len: self.readable_head().min(tail_from), tail_from }
+        let (head_len, tail_from) = (self.readable_head(), self.start());
+        if head_len >= tail_from {
+            return Kept { head_len: 0, tail_from: 0 };
+        }
+        Kept { head_len, tail_from }
     }
 
     /// How many bytes can be read no more.
@@ -210,7 +210,8 @@ impl Log {
         self.memory.shrink_to_fit();
     }
 
-    /// Moves all that is in memory to the file. Where that can't be, it stays in memory.
+    /// Moves all that is in memory to the file, within the file's limits. Where it can't be written,
+    /// it stays in memory.
     pub(super) fn demote(&mut self) {
         if self.write_out(self.total, 0).is_ok() {
             self.memory = VecDeque::new();

@@ -195,6 +195,12 @@ impl Spill {
     pub(super) fn file_len(&self) -> u64 {
         self.file.as_ref().map_or(0, |file| file.metadata().unwrap().len())
     }
+
+    /// As a broken disk does.
+    #[cfg(test)]
+    pub(super) fn truncate(&self, len: u64) {
+        self.file.as_ref().unwrap().set_len(len).unwrap();
+    }
 }
 
 /// A file in `dir` that only we have.
@@ -281,7 +287,7 @@ mod tests {
         let dir = TempDir::in_memory();
         let mut spill = Spill::new(SpillDir::at(dir.path()), 8, 8);
         spill.write_head(0, [b"01234567", b""]).unwrap();
-        spill.file.as_ref().unwrap().set_len(5).unwrap();
+        spill.truncate(5);
         assert_eq!(spill.read_head(0, 4).unwrap(), b"0123");
         assert!(spill.read_head(3, 4).is_none());
         assert!(spill.is_lost() && spill.read_head(0, 4).is_none());

@@ -128,8 +128,8 @@ impl Store {
     /// # Errors
     /// The record can't be written.
     pub(super) fn save(&self, stored: &mut Stored, logs: [Option<&Log>; 2]) -> io::Result<()> {
-        let Some(dir) = &self.dir else { return Ok(()) };
         stored.kept = nothing_kept(&stored.exit);
+        let Some(dir) = &self.dir else { return Ok(()) };
         for (index, log) in logs.into_iter().enumerate() {
             let total = stored.stream(STREAMS[index]).map_or(0, |(total, _)| total.bytes);
             // A log that is not that of the record's stream would give it wrong offsets.
