@@ -10,15 +10,21 @@
 //! never wait for a program.
 
 mod cgroup;
+#[allow(dead_code, reason = "not all of it is used yet")]
+mod escape;
 mod keeper;
 mod limits;
 #[allow(dead_code, reason = "until programs are given one")]
 mod locale;
 #[allow(dead_code, reason = "not all of it is used yet")]
 mod log;
+#[allow(dead_code, reason = "not all of it is used yet")]
+mod model;
 mod pty;
 mod reap;
 mod registry;
+#[allow(dead_code, reason = "not all of it is used yet")]
+mod screen;
 mod signals;
 mod spawn;
 mod spec;

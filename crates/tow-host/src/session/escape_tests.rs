@@ -1,0 +1,1 @@
+//! Boundaries and questions, at every position where a stream can be cut.

@@ -1,0 +1,125 @@
+//! A terminal's model that lags behind the log of its output, so that a session which nobody looks
+//! at costs little: bytes are taken in only before they are lost, or when too many wait.
+
+use std::collections::VecDeque;
+
+use super::screen::{Screen, Size};
+
+/// What a terminal showed at one offset of its output, and the sizes that it had since.
+#[derive(Clone)]
+pub(super) struct Model {
+    /// Nothing before the first byte is taken in.
+    screen: Option<Box<Screen>>,
+    /// At `fed_to`, or before what follows in `sizes`.
+    size: Size,
+    /// Later sizes, and the offsets from which they hold; ascending.
+    sizes: VecDeque<(u64, Size)>,
+    fed_to: u64,
+}
+
+/// All that a drawing needs, taken quickly and to be drawn elsewhere.
+pub(super) struct Picture {
+    model: Model,
+    unparsed: Vec<u8>,
+}
+
+/// A drawing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Drawn {
+    /// The offset that it shows; the output goes on from there, at the start of a character or of
+    /// a sequence.
+    pub(super) at: u64,
+    /// The size of the terminal that it is for.
+    pub(super) size: Size,
+    /// What to write to such a terminal.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Model {
+    /// A terminal before its first byte.
+    pub(super) fn new(size: Size) -> Self {
+        Self { screen: None, size, sizes: VecDeque::new(), fed_to: 0 }
+    }
+
+    /// The size changed when the output had come to the offset `at`, which never goes back. A
+    /// change at the same offset as the one before replaces it.
+    pub(super) fn resized(&mut self, at: u64, size: Size) {
+        if let Some((_, last)) = self.sizes.back_mut().filter(|(last_at, _)| *last_at >= at) {
+            *last = size;
+            return;
+        }
+        if self.sizes.len() == SIZES_MAX {
+            self.apply_first_size();
+        }
+        self.sizes.push_back((at, size));
+    }
+
+    /// The size at the end of the output.
+    pub(super) fn size(&self) -> Size {
+        self.sizes.back().map_or(self.size, |(_, size)| *size)
+    }
+
+    /// Every byte before this offset is in the model.
+    pub(super) fn fed_to(&self) -> u64 {
+        self.fed_to
+    }
+
+    /// Takes in the output from [`Self::fed_to`] on.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            while self.sizes.front().is_some_and(|(at, _)| *at <= self.fed_to) {
+                self.apply_first_size();
+            }
+            let until = self.sizes.front().map_or(u64::MAX, |(at, _)| at - self.fed_to);
+            let len = rest.len().min(usize::try_from(until).unwrap_or(usize::MAX));
+            let size = self.size;
+            let screen = self.screen.get_or_insert_with(|| Box::new(Screen::new(size)));
+            screen.feed(&rest[..len]);
+            self.fed_to += len as u64;
+            rest = &rest[len..];
+        }
+    }
+
+    fn apply_first_size(&mut self) {
+        let Some((_, size)) = self.sizes.pop_front() else { return };
+        self.size = size;
+        if let Some(screen) = &mut self.screen {
+            screen.resize(size);
+        }
+    }
+
+    /// What is to be drawn; `unparsed` is the output from [`Self::fed_to`] to its end.
+    pub(super) fn picture(&self, unparsed: Vec<u8>) -> Picture {
+        Picture { model: self.clone(), unparsed }
+    }
+}
+
+impl Picture {
+    /// Takes in what was not yet, and draws. This is work for milliseconds: not for a lock.
+    pub(super) fn draw(self) -> Drawn {
+        let mut model = self.model;
+        let screen = model.screen.take().map_or_else(|| Screen::new(model.size), |boxed| *boxed);
+        model.screen = Some(Box::new(screen.with_history(HISTORY_ROWS)));
+        model.feed(&self.unparsed);
+        while !model.sizes.is_empty() {
+            model.apply_first_size();
+        }
+        let (size, fed_to) = (model.size, model.fed_to);
+        let screen = model.screen.map_or_else(|| Screen::new(size), |boxed| *boxed);
+        let bytes = [&screen.draw(), screen.opening()].concat();
+        Drawn { at: fed_to - screen.pending(), size, bytes }
+    }
+}
+
+/// How many bytes of a log may wait to be taken in. Few enough that a drawing takes milliseconds,
+/// and enough that no model is made for a shell's prompt.
+pub(super) const LAG_MAX: usize = 256 << 10;
+/// Sizes that wait with the bytes. A window is not dragged for longer than that without output.
+const SIZES_MAX: usize = 64;
+/// Lines that a drawing gives back to what can be scrolled to, if the unparsed bytes have them.
+const HISTORY_ROWS: usize = 500;
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod tests;

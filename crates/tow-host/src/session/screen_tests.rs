@@ -1,0 +1,1 @@
+//! A terminal that was drawn to is the terminal that was drawn.
