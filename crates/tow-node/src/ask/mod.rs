@@ -195,6 +195,11 @@ impl Connection {
         self.welcome.as_ref().ok_or(AskError::Protocol { what: "no welcome" })
     }
 
+    /// True where the machine has let us in, as far as we have read.
+    fn is_welcomed(&self) -> bool {
+        self.welcome.is_some()
+    }
+
     /// Asks, and waits for the reply head.
     ///
     /// # Errors
