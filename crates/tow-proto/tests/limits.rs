@@ -270,7 +270,7 @@ fn verbs_and_events_of_a_later_version_are_unknown_whatever_comes_with_them() {
     let later =
         br#"{"deep":[1,{"path":{"b64":"/w=="}}],"verb":"teleport","n":-1.5,"verbs":["run"]}"#;
     assert_eq!(json::from_slice::<Request>(later).expect("understood"), Request::Unknown);
-    let later = br#"{"event":"resize","rows":24,"cols":80}"#;
+    let later = br#"{"event":"teleport","rows":24,"cols":80}"#;
     assert_eq!(json::from_slice::<Upward>(later).expect("understood"), Upward::Unknown);
     let later = br#"{"size":[],"event":"xattr","path":{"b64":"/w=="}}"#;
     let read = json::from_slice::<TransferEvent>(later).expect("understood");

@@ -8,11 +8,16 @@ use tow_proto::content::Hash;
 use tow_proto::frame::{self, Decoder, Frame, Kind, PREFIX_LEN, Trust};
 use tow_proto::json::big::EXACT_MAX;
 use tow_proto::message::{
-    Confirm, Credit, EntryKind, Failure, FirstHead, Get, Have, HaveState, Hello, Invite, Join,
-    KeyRm, Lease, Ls, Mtime, Program, Put, Request, Rights, Run, Summary, TransferEvent, Welcome,
-    piece_len,
+    Attached, Confirm, Credit, EntryKind, Failure, FirstHead, Get, Have, HaveState, Hello, Invite,
+    Join, KeyRm, Ls, Mtime, Put, Reply, Request, Rights, RunEvent, RunReply, SessionList, Summary,
+    TransferEvent, Upward, Welcome, piece_len,
 };
 use tow_proto::{ByteString, Code, Refusal, json};
+
+#[path = "properties/sessions.rs"]
+mod sessions;
+
+use sessions::{any_attached, any_run_event, any_run_reply, any_session_list, any_upward};
 
 proptest! {
     #[test]
@@ -84,6 +89,8 @@ proptest! {
         let _ = json::from_slice::<Request>(&bytes);
         let _ = json::from_slice::<FirstHead>(&bytes);
         let _ = json::from_slice::<TransferEvent>(&bytes);
+        let _ = json::from_slice::<RunEvent>(&bytes);
+        let _ = json::from_slice::<Upward>(&bytes);
     }
 
     #[test]
@@ -123,6 +130,42 @@ proptest! {
     #[test]
     fn transfer_events_survive_json(event in any_transfer_event()) {
         prop_assert_eq!(json::from_slice::<TransferEvent>(&json::to_vec(&event))?, event);
+    }
+
+    #[test]
+    fn replies_about_sessions_survive_json(
+        run in any_reply(any_run_reply()),
+        attached in any_reply(any_attached()),
+        list in any_reply(any_session_list()),
+    ) {
+        prop_assert_eq!(json::from_slice::<Reply<RunReply>>(&json::to_vec(&run))?, run);
+        prop_assert_eq!(json::from_slice::<Reply<Attached>>(&json::to_vec(&attached))?, attached);
+        prop_assert_eq!(json::from_slice::<Reply<SessionList>>(&json::to_vec(&list))?, list);
+    }
+
+    #[test]
+    fn what_is_said_while_a_session_is_looked_at_survives_json(
+        event in any_run_event(),
+        upward in any_upward(),
+    ) {
+        prop_assert_eq!(json::from_slice::<RunEvent>(&json::to_vec(&event))?, event);
+        prop_assert_eq!(json::from_slice::<Upward>(&json::to_vec(&upward))?, upward);
+    }
+
+    #[test]
+    fn no_event_of_one_side_is_taken_for_another_of_the_other(
+        event in any_run_event(),
+        upward in any_upward(),
+    ) {
+        // `lease` is in both, on purpose: it is the answer.
+        if let Ok(read) = json::from_slice::<Upward>(&json::to_vec(&event)) {
+            let is_lease = matches!(event, RunEvent::Lease { .. });
+            prop_assert!(read == Upward::Unknown || is_lease, "{:?}", read);
+        }
+        if let Ok(read) = json::from_slice::<RunEvent>(&json::to_vec(&upward)) {
+            let is_lease = matches!(upward, Upward::Lease { .. });
+            prop_assert!(read == RunEvent::Unknown || is_lease, "{:?}", read);
+        }
     }
 
     #[test]
@@ -187,6 +230,10 @@ fn any_refusal() -> impl Strategy<Value = Refusal> {
         .prop_map(|(code, path, right, count)| Refusal { path, right, count, ..Refusal::new(code) })
 }
 
+fn any_reply<T: std::fmt::Debug>(ok: impl Strategy<Value = T>) -> impl Strategy<Value = Reply<T>> {
+    prop_oneof![4 => ok.prop_map(Reply::Ok), 1 => any_refusal().prop_map(Reply::Refused)]
+}
+
 fn any_hello() -> impl Strategy<Value = Hello> {
     let join = prop_oneof![
         vec(any::<u8>(), 0..40).prop_map(|pake| Join::Code { pake }),
@@ -230,7 +277,7 @@ fn any_first_head() -> impl Strategy<Value = FirstHead> {
 fn any_request() -> impl Strategy<Value = Request> {
     let kind = prop::sample::select(vec![EntryKind::File, EntryKind::Dir]);
     prop_oneof![
-        any_run().prop_map(|run| Request::Run(Box::new(run))),
+        sessions::any_request(),
         (any_name(), any::<bool>()).prop_map(|(path, itself)| Request::Ls(Ls { path, itself })),
         any_name().prop_map(|path| Request::Get(Get { path })),
         (any_name(), kind, any_name(), any_name()).prop_map(|(path, kind, name, source)| {
@@ -253,32 +300,6 @@ fn any_invite() -> impl Strategy<Value = Invite> {
             name,
             valid_secs,
             grant_secs,
-        })
-}
-
-fn any_run() -> impl Strategy<Value = Run> {
-    let program = prop_oneof![
-        vec(any_name(), 0..4).prop_map(Program::Argv),
-        any_name().prop_map(Program::Shell),
-    ];
-    let lease =
-        prop_oneof![Just(Lease::Attached), Just(Lease::Detached), any_number().prop_map(Lease::Ms)];
-    (
-        (any::<String>(), program, option::of(any_name())),
-        vec((any_name(), any_name()), 0..3),
-        (option::of(any_number()), lease, any::<bool>()),
-        (any_offset(), any_offset()),
-    )
-        .prop_map(|((id, program, cwd), env, (timeout_ms, lease, stdin), credit)| Run {
-            id,
-            program,
-            cwd,
-            env,
-            timeout_ms,
-            lease,
-            stdin,
-            stdout_to: credit.0,
-            stderr_to: credit.1,
         })
 }
 

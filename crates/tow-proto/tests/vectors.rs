@@ -9,6 +9,8 @@ use tow_proto::json::big;
 
 #[path = "vectors/messages.rs"]
 mod messages;
+#[path = "vectors/sessions.rs"]
+mod sessions;
 
 use messages::{is_understood, messages};
 

@@ -7,10 +7,10 @@ use serde::de::DeserializeOwned;
 use tow_proto::classic::FileHeader;
 use tow_proto::content::Tally;
 use tow_proto::message::{
-    AuditRequest, Confirm, Credit, End, Ended, EndedBy, Entry, EntryKind, ExitRecord, Failure,
-    FirstHead, Get, GetReply, Have, HaveState, Hello, Invite, Join, JoinReply, KeyRm, Lease, Ls,
-    Mtime, Program, Put, PutReply, Reply, Request, Rights, Run, RunEvent, RunReply, StreamTotal,
-    Summary, TransferEvent, Upward, Welcome,
+    Attached, AuditRequest, Confirm, Credit, End, Entry, EntryKind, Failure, FirstHead, Get,
+    GetReply, Have, HaveState, Hello, Invite, Join, JoinReply, KeyRm, Ls, Mtime, Put, PutReply,
+    Reply, Request, Rights, RunEvent, RunReply, SessionList, Summary, TransferEvent, Upward,
+    Welcome,
 };
 use tow_proto::{Blame, ByteString, Code, Refusal, json};
 
@@ -24,7 +24,11 @@ pub(crate) struct Message {
 
 /// All of them.
 pub(crate) fn messages() -> Vec<Message> {
-    [first_heads(), requests(), of_run(), of_transfers(), parts()].into_iter().flatten().collect()
+    let of_sessions = crate::sessions::messages();
+    [first_heads(), requests(), of_sessions, of_transfers(), parts()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Whether `text` is read as a message of the type called `kind`.
@@ -35,6 +39,11 @@ pub(crate) fn is_understood(kind: &str, text: &str) -> bool {
     match kind {
         "Request" => is::<Request>(text),
         "FirstHead" => is::<FirstHead>(text),
+        "Reply<RunReply>" => is::<Reply<RunReply>>(text),
+        "Reply<Attached>" => is::<Reply<Attached>>(text),
+        "Reply<SessionList>" => is::<Reply<SessionList>>(text),
+        "RunEvent" => is::<RunEvent>(text),
+        "Upward" => is::<Upward>(text),
         "Credit" => is::<Credit>(text),
         "End" => is::<End>(text),
         "ByteString" => is::<ByteString>(text),
@@ -42,7 +51,8 @@ pub(crate) fn is_understood(kind: &str, text: &str) -> bool {
     }
 }
 
-fn message<T>(kind: &'static str, name: &'static str, value: T) -> Message
+/// A value under its name.
+pub(crate) fn message<T>(kind: &'static str, name: &'static str, value: T) -> Message
 where
     T: Serialize + DeserializeOwned + PartialEq + Debug + 'static,
 {
@@ -95,8 +105,6 @@ fn requests() -> Vec<Message> {
     };
     let brief = Invite { root: None, name: None, grant_secs: Some(86_400), ..invite };
     vec![
-        request("run", Request::Run(Box::new(run_argv()))),
-        request("run-shell", Request::Run(Box::new(run_shell()))),
         request("ls", Request::Ls(Ls { path: "src".into(), itself: false })),
         request("get", Request::Get(Get { path: ByteString(b"\xffa".to_vec()) })),
         request("put", Request::Put(put)),
@@ -107,63 +115,6 @@ fn requests() -> Vec<Message> {
         request("audit", Request::Audit(AuditRequest { follow: true })),
         request("status", Request::Status),
         request("verb-later", Request::Unknown),
-    ]
-}
-
-fn run_argv() -> Run {
-    Run {
-        id: "a1".into(),
-        program: Program::Argv(vec!["ls".into(), "-l".into(), ByteString(vec![0xff])]),
-        cwd: Some("/tmp".into()),
-        env: vec![("LANG".into(), "C".into()), ("X".into(), ByteString(vec![0x80]))],
-        timeout_ms: Some(5_000),
-        lease: Lease::Ms(60_000),
-        stdin: false,
-        stdout_to: 65_536,
-        stderr_to: 65_536,
-    }
-}
-
-fn run_shell() -> Run {
-    Run {
-        id: "a2".into(),
-        program: Program::Shell("ls | wc".into()),
-        cwd: None,
-        env: Vec::new(),
-        timeout_ms: None,
-        lease: Lease::Attached,
-        stdin: true,
-        stdout_to: 0,
-        stderr_to: 0,
-    }
-}
-
-fn of_run() -> Vec<Message> {
-    let reply = |name, reply: Reply<RunReply>| message("Reply<RunReply>", name, reply);
-    let event = |name, event: RunEvent| message("RunEvent", name, event);
-    let upward = |name, event: Upward| message("Upward", name, event);
-    let empty = StreamTotal { bytes: 0, blake3: Tally::default().hash() };
-    let exit = ExitRecord {
-        ended: Ended::Code(3),
-        by: EndedBy::Itself,
-        lingering: Vec::new(),
-        stdout: empty,
-        stderr: empty,
-    };
-    let killed = ExitRecord {
-        ended: Ended::Signal { name: "KILL".into(), number: 9, core: false },
-        by: EndedBy::Timeout,
-        lingering: vec![42],
-        ..exit
-    };
-    vec![
-        reply("run-ok", Reply::Ok(RunReply { session: "s7".into(), stdin_to: (1 << 53) + 1 })),
-        reply("run-refused", Reply::Refused(Refusal::about(Code::ProgramNotFound, "nope"))),
-        event("exit", RunEvent::Exit(Box::new(exit))),
-        event("exit-signal", RunEvent::Exit(Box::new(killed))),
-        event("stdin-closed", RunEvent::StdinClosed),
-        upward("signal", Upward::Signal { name: "INT".into() }),
-        upward("stop", Upward::Stop { stream: 1 }),
     ]
 }
 
