@@ -137,7 +137,7 @@ codes! {
     NotExecutable = 51, You, false, "not executable";
     /// The working directory does not exist.
     NoWorkingDirectory = 52, You, false, "the working directory can't be entered";
-    /// The session is unknown or over.
+    /// There is none, it is forgotten, or it may not be seen.
     UnknownSession = 53, You, false, "no such session";
     /// An argument or a variable that can't be passed on.
     BadArgument = 54, You, false, "an argument or a variable that can't be passed on";

@@ -1,8 +1,10 @@
-//! The tables of `docs/PROTOCOL.md` say what the code says.
+//! The tables and the examples of `docs/PROTOCOL.md` say what the code says.
 
+use tow_proto::content::Tally;
 use tow_proto::frame::{Kind, Trust};
 use tow_proto::heartbeat::{DEAD_AFTER, PING_AFTER};
-use tow_proto::json::DEPTH_MAX;
+use tow_proto::json::{self, DEPTH_MAX};
+use tow_proto::message::{Reply, Request, RunEvent, RunReply, SessionInfo, Upward};
 use tow_proto::{ALPN, Code, DEFAULT_PORT};
 
 const DOCUMENT: &str = include_str!("../../../docs/PROTOCOL.md");
@@ -69,6 +71,74 @@ fn the_other_numbers_are_those_of_the_code() {
     ] {
         assert!(section(heading).contains(&words), "{heading} does not say: {words}");
     }
+}
+
+#[test]
+fn every_request_that_is_shown_is_understood() {
+    let mut verbs = Vec::new();
+    for text in examples(section("## 7."), "{\"verb\":") {
+        let request = json::from_slice::<Request>(text.as_bytes()).expect(&text);
+        assert_ne!(request, Request::Unknown, "{text}");
+        verbs.push(text.split('"').nth(3).expect("a verb").to_owned());
+    }
+    verbs.sort();
+    let all = [
+        "attach",
+        "audit",
+        "get",
+        "invite",
+        "key_rm",
+        "keys",
+        "kill",
+        "ls",
+        "put",
+        "run",
+        "session_rm",
+        "sessions",
+        "status",
+    ];
+    assert_eq!(verbs, all, "each once");
+}
+
+#[test]
+fn every_event_of_a_session_that_is_shown_is_understood_on_its_side() {
+    let (mut events, mut upward) = (0, 0);
+    for line in section("### 7.1").lines() {
+        for text in examples(line, "{\"event\":").filter(|text| !text.contains(",…}")) {
+            if line.starts_with("| client |") {
+                let event = json::from_slice::<Upward>(text.as_bytes()).expect(&text);
+                assert_ne!(event, Upward::Unknown, "{text}");
+                upward += 1;
+            } else {
+                let event = json::from_slice::<RunEvent>(text.as_bytes()).expect(&text);
+                assert_ne!(event, RunEvent::Unknown, "{text}");
+                events += 1;
+            }
+        }
+    }
+    // The exit record has its example below the table.
+    assert_eq!((events, upward), (7, 6), "each once");
+}
+
+#[test]
+fn the_replies_that_are_shown_are_understood() {
+    let reply = examples(section("### 7.1"), "{\"ok\":").next().expect("a reply");
+    assert!(json::from_slice::<Reply<RunReply>>(reply.as_bytes()).is_ok(), "{reply}");
+    let session = examples(section("### 7.5"), "{\"id\":").next().expect("a session");
+    let read = json::from_slice::<SessionInfo>(session.as_bytes()).expect(&session);
+    assert_eq!(
+        json::to_vec(&read).escape_ascii().to_string(),
+        session.as_bytes().escape_ascii().to_string()
+    );
+}
+
+/// What is between backticks and starts so, with something in place of what the document leaves
+/// out.
+fn examples(text: &str, start: &str) -> impl Iterator<Item = String> {
+    let hash = format!("\"blake3\":\"{}\"", Tally::default().hash());
+    let code = text.split('`').skip(1).step_by(2);
+    code.filter(move |code| code.starts_with(start))
+        .map(move |code| code.replace("\"blake3\":\"…\"", &hash).replace("{…}", "{}"))
 }
 
 /// From a heading to the next one of its level or above.

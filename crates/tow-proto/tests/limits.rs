@@ -4,9 +4,14 @@ use std::fmt::Write as _;
 
 use tow_proto::byte_string::ByteString;
 use tow_proto::classic;
+use tow_proto::content::Tally;
 use tow_proto::frame::{self, DATA_LEN_MAX, Decoder, Frame, FrameError, Kind, PING_LEN_MAX, Trust};
 use tow_proto::json::{self, DEPTH_MAX, JsonError};
-use tow_proto::message::{Credit, Entry, FirstHead, Hello, Request, Status, TransferEvent, Upward};
+use tow_proto::message::{
+    Attached, Credit, Ended, EndedBy, Entry, ExitRecord, FirstHead, Hello, Lease, Program, Reply,
+    Request, RunEvent, RunReply, SessionInfo, SessionList, Status, StreamTotal, TransferEvent,
+    Upward,
+};
 
 /// Every kind with its limit once the peer is proved, as PROTOCOL 2.2 has them.
 const LIMITS: [(Kind, u64); 7] = [
@@ -166,6 +171,59 @@ fn a_long_array_costs_a_fixed_multiple_of_its_bytes() {
 }
 
 #[test]
+fn a_long_array_of_a_node_costs_no_more_than_one_of_a_client() {
+    fn factor<T: serde::de::DeserializeOwned>(head: &str, tail: &str) -> usize {
+        let bomb = format!("{head}{tail}");
+        let (_, cost) = counting::cost(|| json::from_slice::<T>(bomb.as_bytes()).is_ok());
+        cost.peak / bomb.len()
+    }
+    let tail = "0,".repeat((1 << 19) - 40) + "0]}";
+    for factor in [
+        factor::<Reply<RunReply>>("{\"ok\":{\"x\":[", &(tail.clone() + "}")),
+        factor::<Reply<Attached>>("{\"ok\":{\"x\":[", &(tail.clone() + "}")),
+        factor::<Reply<SessionList>>("{\"ok\":{\"sessions\":[", &(tail.clone() + "}")),
+        factor::<RunEvent>("{\"event\":\"screen\",\"x\":[", &tail),
+        factor::<RunEvent>("{\"x\":[", &tail),
+        factor::<Upward>("{\"event\":\"later\",\"x\":[", &tail),
+    ] {
+        assert!(factor <= JSON_COST_FACTOR_MAX, "{factor} bytes for each byte");
+    }
+}
+
+/// A list is cut into heads between sessions, so each of them has to fit.
+#[test]
+fn a_session_with_the_longest_list_of_arguments_fits_into_a_head() {
+    let total = StreamTotal { bytes: u64::MAX, blake3: Tally::default().hash() };
+    let exit = ExitRecord {
+        ended: Ended::Signal { name: "x".repeat(64), number: u8::MAX, core: true },
+        by: EndedBy::Timeout,
+        lingering: vec![u32::MAX; 1_000],
+        stdout: total,
+        stderr: total,
+    };
+    // 128 KiB with the byte that ends each: the shortest arguments of the longest spelling.
+    let argument = ByteString(vec![0xff]);
+    let session = SessionInfo {
+        id: "x".repeat(64),
+        owner: "x".repeat(64),
+        program: Program::Argv(vec![argument; (128 << 10) / 2]),
+        terminal: true,
+        started: u64::MAX,
+        lease: Lease::Ms(u64::MAX),
+        typing: u32::MAX,
+        watching: u32::MAX,
+        stdout: u64::MAX,
+        stderr: u64::MAX,
+        exit: Some(Box::new(exit)),
+        ended: Some(u64::MAX),
+    };
+    let len = json::to_vec(&Reply::Ok(SessionList { sessions: vec![session], more: true })).len();
+    let max = Kind::Head.payload_len_max(Trust::Proved);
+    assert!(Some(len as u64) <= max, "{len} bytes");
+    assert!(len > 983_040, "{len} bytes: the arguments alone are that long");
+}
+
+#[test]
 fn before_the_proof_a_long_array_costs_less_than_a_quarter_of_a_mebibyte() {
     for head in ["{\"hello\":{\"versions\":[", "{\"hello\":{\"join\":{\"by\":\"code\",\"pake\":["] {
         let bomb = format!("{head}{}", "1,".repeat((4_096 - head.len()) / 2));
@@ -181,9 +239,15 @@ fn a_key_that_comes_twice_is_not_understood() {
         r#"{"verb":"status","verb":"keys"}"#,
         r#"{"verb":"get","path":"a","path":"b"}"#,
         r#"{"verb":"run","id":"a","program":{"shell":"a"},"program":{"shell":"b"},"stdout_to":0,"stderr_to":0}"#,
+        r#"{"verb":"attach","session":"s","view":"log","stdout_from":1,"stdout_from":2,"room":0}"#,
     ] {
         assert!(json::from_slice::<Request>(twice.as_bytes()).is_err(), "{twice}");
     }
+    let twice = br#"{"ok":{"session":"s","stdin_window":1,"stdin_window":1}}"#;
+    assert!(json::from_slice::<Reply<RunReply>>(twice).is_err());
+    let twice = br#"{"event":"resize","rows":1,"cols":1,"rows":1}"#;
+    assert!(json::from_slice::<Upward>(twice).is_err());
+    assert!(json::from_slice::<RunEvent>(br#"{"event":"caught_up","event":"exit"}"#).is_err());
     assert!(json::from_slice::<Hello>(br#"{"versions":[1],"versions":[2]}"#).is_err());
     assert!(json::from_slice::<Credit>(br#"{"stream":1,"to":1,"to":2}"#).is_err());
     assert!(json::from_slice::<ByteString>(br#"{"b64":"","b64":""}"#).is_err());
@@ -215,6 +279,40 @@ fn numbers_that_are_not_whole_or_too_large_are_not_understood() {
     assert!(json::from_slice::<Credit>(br#"{"stream":256,"to":1}"#).is_err());
     let digits = "9".repeat(1 << 20);
     assert!(json::from_slice::<Credit>(format!("{{\"to\":{digits}}}").as_bytes()).is_err());
+}
+
+#[test]
+fn an_offset_that_may_be_absent_is_an_offset_where_it_is_there() {
+    let read = |from: &str| {
+        let attach = format!(r#"{{"verb":"attach","session":"s","view":"log",{from}"room":0}}"#);
+        match json::from_slice::<Request>(attach.as_bytes()) {
+            Ok(Request::Attach(attach)) => Some(attach.stdout_from),
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => None,
+        }
+    };
+    assert_eq!(read(""), Some(None));
+    assert_eq!(read(r#""stdout_from":null,"#), Some(None));
+    assert_eq!(read(r#""stdout_from":0,"#), Some(Some(0)));
+    assert_eq!(read(r#""stdout_from":"18446744073709551615","#), Some(Some(u64::MAX)));
+    for from in ["-1", "1.5", "18446744073709551616", "\"+1\"", "\"\"", "true", "[1]", "{}"] {
+        assert_eq!(read(&format!("\"stdout_from\":{from},")), None, "{from}");
+    }
+}
+
+#[test]
+fn sizes_of_terminals_and_numbers_of_streams_have_their_bits_and_no_more() {
+    let is_read = |event: &str| json::from_slice::<Upward>(event.as_bytes()).is_ok();
+    assert!(is_read(r#"{"event":"resize","rows":65535,"cols":0,"xpixel":65535,"ypixel":65535}"#));
+    assert!(!is_read(r#"{"event":"resize","rows":65536,"cols":80}"#));
+    assert!(!is_read(r#"{"event":"resize","rows":24,"cols":"80"}"#));
+    assert!(!is_read(r#"{"event":"resize","rows":24,"cols":80,"xpixel":-1}"#));
+    assert!(!is_read(r#"{"event":"stop","stream":256}"#));
+    let is_read = |event: &str| json::from_slice::<RunEvent>(event.as_bytes()).is_ok();
+    assert!(is_read(r#"{"event":"viewers","typing":4294967295,"watching":0}"#));
+    assert!(!is_read(r#"{"event":"viewers","typing":4294967296,"watching":0}"#));
+    assert!(!is_read(r#"{"event":"screen","at":0,"rows":65536,"cols":80,"bytes":0}"#));
+    assert!(!is_read(r#"{"event":"gap","stream":256,"from":0,"to":1}"#));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The committed vectors, read and written: what another implementation can hold itself against.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 use serde::Deserialize;
+use serde_json::Value;
 use tow_proto::classic;
 use tow_proto::frame::{self, Decoder, Frame, FrameError, Kind, Trust};
 use tow_proto::json::big;
@@ -66,6 +68,55 @@ fn every_message_is_read_and_written_as_its_vector_says() {
         }
     }
     assert_eq!(values.iter().map(|value| value.name).collect::<Vec<_>>(), [""; 0], "no vector");
+}
+
+#[test]
+fn an_integer_may_be_digits_where_the_document_calls_it_large_and_nowhere_else() {
+    let large = large_in_document();
+    let mut seen = BTreeSet::new();
+    for value in messages() {
+        let message: Value = serde_json::from_str(&value.written).expect("JSON");
+        for path in paths_of_numbers(&message) {
+            let mut changed = message.clone();
+            let number = changed.pointer_mut(&path).expect("it was found there");
+            *number = Value::String(number.to_string());
+            let key = path.rsplit('/').next().expect("a key");
+            let is_read = (value.is_read_from)(&changed.to_string());
+            assert_eq!(is_read, large.contains(key), "{}: {path}", value.name);
+            seen.insert(key.to_owned());
+        }
+    }
+    assert!(seen.is_superset(&large), "{large:?} is in no vector as a number: {seen:?}");
+}
+
+/// The names in the table of PROTOCOL 4.3.
+fn large_in_document() -> BTreeSet<String> {
+    let document = include_str!("../../../docs/PROTOCOL.md");
+    let section = document.split("### 4.").find(|section| section.starts_with("3 ")).expect("4.3");
+    let cells = section.lines().filter(|line| line.starts_with("| ")).filter_map(|line| {
+        let cell = line.split('|').nth(2)?;
+        Some(cell.replace("`stored`", "`same`, `dirs`, `links`, `reused`, `failed`"))
+    });
+    let names = |cell: String| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    cells.flat_map::<Vec<String>, _>(names).collect()
+}
+
+/// JSON pointers to all numbers that are the value of a key.
+fn paths_of_numbers(value: &Value) -> Vec<String> {
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), value)).collect(),
+        Value::Array(items) => {
+            let items = items.iter().enumerate().filter(|(_, item)| !item.is_number());
+            items.map(|(at, item)| (at.to_string(), item)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let paths = |(key, value): (String, &Value)| -> Vec<String> {
+        let of_its_own = value.is_number().then(String::new);
+        let below = of_its_own.into_iter().chain(paths_of_numbers(value));
+        below.map(|path| format!("/{key}{path}")).collect()
+    };
+    children.into_iter().flat_map(paths).collect()
 }
 
 #[test]

@@ -22,9 +22,7 @@ pub use run::{
     Ended, EndedBy, ExitRecord, Lease, Program, Run, RunEvent, RunReply, StdinState, StreamTotal,
     Upward, Window,
 };
-pub use session::{
-    Attach, Attached, Kill, Killed, SessionInfo, SessionList, SessionRm, View,
-};
+pub use session::{Attach, Attached, Kill, Killed, SessionInfo, SessionList, SessionRm, View};
 pub use transfer::{
     Failure, Get, GetReply, Have, HaveState, Put, PutReply, Summary, TransferEvent, piece_len,
 };
