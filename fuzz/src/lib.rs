@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use tow_proto::classic::{self, FileHeader};
 use tow_proto::frame::{self, Decoder, Frame, FrameError, Kind, PREFIX_LEN, Trust};
 use tow_proto::message::{
-    Credit, End, Entry, FirstHead, GetReply, Invited, KeyRmDone, Keys, PutReply, Reply, Request,
-    RunEvent, RunReply, Status, TransferEvent, Upward,
+    Attached, Credit, End, Entry, FirstHead, GetReply, Invited, KeyRmDone, Keys, Killed, PutReply,
+    Reply, Request, RunEvent, RunReply, SessionList, Status, TransferEvent, Upward,
 };
 use tow_proto::{ByteString, json};
 
@@ -52,6 +52,9 @@ pub fn head(input: &[u8]) {
     round_trip::<FirstHead>(input);
     round_trip::<Request>(input);
     round_trip::<Reply<RunReply>>(input);
+    round_trip::<Reply<Attached>>(input);
+    round_trip::<Reply<SessionList>>(input);
+    round_trip::<Reply<Killed>>(input);
     round_trip::<Reply<GetReply>>(input);
     round_trip::<Reply<PutReply>>(input);
     round_trip::<Reply<Invited>>(input);
