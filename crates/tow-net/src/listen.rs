@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -43,6 +44,19 @@ pub fn listen(address: &ListenAddress, backlog: u32) -> Result<Listener, ListenE
             Ok(Listener { socket, local: Address::Unix(path.clone()) })
         }
     }
+}
+
+/// Opens a listening Unix socket as [`listen`] does, for another process that it is handed to. Its
+/// file stays when the descriptor is closed; it does not block.
+///
+/// # Errors
+/// See [`ListenError`].
+pub fn listen_for_another(path: &Path, backlog: u32) -> Result<OwnedFd, ListenError> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    let (socket, _) = bind_private(path)?;
+    let address = || ListenAddress::Unix(path.to_owned());
+    socket.listen(backlog).map_err(|source| ListenError::new(&address(), source))?;
+    Ok(socket.into())
 }
 
 /// A listening socket.
@@ -236,6 +250,16 @@ fn is_lack_of_ipv6(error: &io::Error) -> bool {
 }
 
 fn open_unix(path: &Path, backlog: i32) -> Result<(UnixListener, SocketFile), ListenError> {
+    let (socket, identity) = bind_private(path)?;
+    let fail = |source| ListenError::new(&ListenAddress::Unix(path.to_owned()), source);
+    let file = SocketFile::new(path, identity).map_err(fail)?;
+    socket.listen(backlog).map_err(fail)?;
+    let listener = UnixListener::from_std(socket.into()).map_err(fail)?;
+    Ok((listener, file))
+}
+
+/// A socket at `path` that nobody listens on yet, in place of a dead one.
+fn bind_private(path: &Path) -> Result<(Socket, Identity), ListenError> {
     check_path_len(path)?;
     let fail = |source| ListenError::new(&ListenAddress::Unix(path.to_owned()), source);
     let socket = match bind_unix(path) {
@@ -250,10 +274,8 @@ fn open_unix(path: &Path, backlog: i32) -> Result<(UnixListener, SocketFile), Li
     };
     // Nobody can connect before `listen`, so the wider mode that `bind` gave it never counts.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(fail)?;
-    let file = SocketFile::new(path).map_err(fail)?;
-    socket.listen(backlog).map_err(fail)?;
-    let listener = UnixListener::from_std(socket.into()).map_err(fail)?;
-    Ok((listener, file))
+    let identity = Identity::of(&fs::symlink_metadata(path).map_err(fail)?);
+    Ok((socket, identity))
 }
 
 fn bind_unix(path: &Path) -> io::Result<Socket> {
@@ -313,8 +335,7 @@ impl Identity {
 }
 
 impl SocketFile {
-    fn new(path: &Path) -> io::Result<Self> {
-        let identity = Identity::of(&fs::symlink_metadata(path)?);
+    fn new(path: &Path, identity: Identity) -> io::Result<Self> {
         // The working directory may be another one when the file is removed.
         Ok(Self { path: std::path::absolute(path)?, identity })
     }

@@ -39,6 +39,8 @@ pub struct Record {
     pub what: &'static str,
     /// The program with its arguments, or the paths.
     pub detail: Vec<ByteString>,
+    /// The session that it is about; empty where there is none.
+    pub session: String,
     /// What came of it.
     pub outcome: Outcome,
     /// Bytes that went either way.
@@ -64,6 +66,8 @@ pub enum Who {
 pub enum Outcome {
     /// It was done.
     Ok,
+    /// It has begun. Another record says what came of it, unless this machine loses its power.
+    Begun,
     /// It was refused.
     Refused(Code),
     /// A program ran, and ended so.
@@ -86,6 +90,7 @@ impl Record {
             trust,
             what,
             detail: Vec::new(),
+            session: String::new(),
             outcome,
             bytes: 0,
             duration: Duration::ZERO,

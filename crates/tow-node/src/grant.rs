@@ -52,6 +52,21 @@ pub enum Run {}
 /// Manage keys, and everybody's sessions.
 #[derive(Clone, Copy, Debug)]
 pub enum Admin {}
+/// Look at sessions, or work with them.
+#[derive(Clone, Copy, Debug)]
+pub enum Sessions {}
+
+/// What may be done with some sessions (PROTOCOL 7.5). Each includes what stands before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum May {
+    /// They are not seen.
+    Nothing,
+    /// They are listed and looked at.
+    View,
+    /// They are worked with.
+    All,
+}
 
 /// One right, by its name on the command line and in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +184,16 @@ impl Grant {
         self.permit(Right::Admin, now)
     }
 
+    /// Leave to look at sessions, or to work with them: how far, the permit says.
+    ///
+    /// # Errors
+    /// `NoRight`, `ExpiredKey`.
+    pub fn sessions(&self, now: SystemTime) -> Result<Permit<Sessions>, Refusal> {
+        let sufficient = [Right::Run, Right::Watch, Right::Admin];
+        let right = sufficient.into_iter().find(|right| right.is_in(self.rights));
+        self.permit(right.unwrap_or(Right::Run), now)
+    }
+
     fn permit<K>(&self, right: Right, now: SystemTime) -> Result<Permit<K>, Refusal> {
         self.check(now)?;
         if !right.is_in(self.rights) {
@@ -202,6 +227,22 @@ impl Permit<Run> {
     /// Where a program starts when nothing else is said.
     pub fn start(&self) -> &Path {
         &self.start
+    }
+}
+
+impl Permit<Sessions> {
+    /// What may be done with those that this key started.
+    pub fn own(&self) -> May {
+        if self.rights.run || self.rights.admin { May::All } else { May::View }
+    }
+
+    /// What may be done with those of others.
+    pub fn others(&self) -> May {
+        match (self.rights.admin, self.rights.watch) {
+            (true, _) => May::All,
+            (false, true) => May::View,
+            (false, false) => May::Nothing,
+        }
     }
 }
 
@@ -351,6 +392,27 @@ mod tests {
                 assert_eq!(refusal.code, Code::NoRight);
                 assert_eq!(refusal.right, Some(asked.to_string()));
             }
+        }
+    }
+
+    #[test]
+    fn sessions_are_seen_and_worked_with_as_the_rights_say() {
+        let dir = TestDir::new();
+        let may = |rights: &[Right]| {
+            let rights = Right::together(rights.iter().copied());
+            let grant = Grant::of(&record(&dir, rights), now()).unwrap();
+            grant.sessions(now()).map(|permit| (permit.own(), permit.others()))
+        };
+        use Right::{Admin, Forward, Read, Run, Watch, Write};
+        assert_eq!(may(&[Run]), Ok((May::All, May::Nothing)));
+        assert_eq!(may(&[Watch]), Ok((May::View, May::View)));
+        assert_eq!(may(&[Run, Watch]), Ok((May::All, May::View)));
+        for rights in [&[Admin][..], &[Admin, Run], &[Admin, Watch], &[Admin, Run, Watch]] {
+            assert_eq!(may(rights), Ok((May::All, May::All)));
+        }
+        for rights in [&[][..], &[Read, Write, Forward]] {
+            let refused = may(rights).unwrap_err();
+            assert_eq!((refused.code, refused.right.as_deref()), (Code::NoRight, Some("run")));
         }
     }
 

@@ -8,6 +8,7 @@ pub mod grant;
 pub mod hosts;
 pub mod identity;
 pub mod invite;
+pub mod keeper;
 pub mod keys;
 pub mod names;
 pub mod pake;

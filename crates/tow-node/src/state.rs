@@ -183,6 +183,29 @@ impl StateDir {
         self.layout.config.join("hosts.toml")
     }
 
+    /// The socket of the keeper. Its number is that of the language that is spoken there.
+    pub fn keeper_socket_path(&self) -> PathBuf {
+        self.layout.state.join("keeper.1.sock")
+    }
+
+    /// What sessions leave behind: records, and output that was too long for memory.
+    pub fn sessions_dir(&self) -> PathBuf {
+        self.layout.state.join("sessions")
+    }
+
+    /// The keeper's log, to be appended to. A long one starts again.
+    ///
+    /// # Errors
+    /// It can't be opened, or is open to others.
+    pub(crate) fn open_keeper_log(&self) -> Result<File, StateError> {
+        let path = self.layout.state.join("keeper.log");
+        let file = open_private(&path, OpenOptions::new().append(true).create(true))?;
+        if file.metadata().map_err(StateError::io(&path))?.len() > KEEPER_LOG_LEN_MAX {
+            file.set_len(0).map_err(StateError::io(&path))?;
+        }
+        Ok(file)
+    }
+
     /// The audit log.
     pub fn audit_path(&self) -> PathBuf {
         self.layout.state.join("audit.jsonl")
@@ -412,6 +435,8 @@ const OPEN_TO_OTHERS: u32 = 0o077;
 /// Symbolic links on the way to a directory, as many as Linux follows.
 const LINKS_MAX: u32 = 40;
 const PID_LEN_MAX: u64 = 32;
+/// Length in bytes after which the keeper's log starts again when the next keeper starts.
+const KEEPER_LOG_LEN_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
 #[path = "state_tests.rs"]

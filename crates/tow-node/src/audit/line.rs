@@ -34,6 +34,8 @@ struct Line<'a> {
     detail: &'a [ByteString],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     env: &'a [ByteString],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    session: &'a str,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<u16>,
@@ -62,6 +64,7 @@ pub(super) fn render(record: &Record, wall: SystemTime, extra: &Extra) -> Vec<u8
     let env = head(&record.env);
     let (outcome, code, exit, signal) = match &record.outcome {
         Outcome::Ok => ("ok", None, None, None),
+        Outcome::Begun => ("begun", None, None, None),
         Outcome::Cut => ("cut", None, None, None),
         Outcome::Refused(code) => ("refused", Some(*code), None, None),
         Outcome::Ended(Ended::Code(code)) => ("exit", None, Some(*code), None),
@@ -80,6 +83,7 @@ pub(super) fn render(record: &Record, wall: SystemTime, extra: &Extra) -> Vec<u8
         what: record.what,
         detail,
         env,
+        session: &record.session,
         outcome,
         code: code.map(tow_proto::Code::number),
         why: code.map(|code| format!("{code:?}")),

@@ -44,6 +44,7 @@ fn a_record_is_one_line_with_all_its_facts() {
     record.name = "laptop".to_owned();
     record.from = "192.0.2.7:51234".to_owned();
     record.detail = vec!["make".into(), ByteString(vec![0xff, b'a'])];
+    record.session = "0123456789ab".to_owned();
     record.outcome = Outcome::Ended(Ended::Code(2));
     record.bytes = 70;
     record.duration = Duration::from_millis(1500);
@@ -55,7 +56,7 @@ fn a_record_is_one_line_with_all_its_facts() {
         format!(
             "{{\"time\":\"2026-11-22T15:04:05.007Z\",\"seq\":1,\"who\":\"{key}\",\"name\":\"laptop\",\
              \"from\":\"192.0.2.7:51234\",\"what\":\"run\",\"detail\":[\"make\",{{\"b64\":\"/2E=\"}}],\
-             \"env\":[\"TOKEN\"],\"outcome\":\"exit\",\"exit\":2,\"bytes\":70,\"duration_ms\":1500}}\n"
+             \"env\":[\"TOKEN\"],\"session\":\"0123456789ab\",\"outcome\":\"exit\",\"exit\":2,\"bytes\":70,\"duration_ms\":1500}}\n"
         )
     );
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
@@ -68,6 +69,7 @@ fn outcomes_are_told_apart() {
     let signal = Ended::Signal { name: "KILL".to_owned(), number: 9, core: false };
     let outcomes = [
         Outcome::Ok,
+        Outcome::Begun,
         Outcome::Cut,
         Outcome::Refused(Code::NoRight),
         Outcome::Ended(Ended::Code(0)),
@@ -78,9 +80,9 @@ fn outcomes_are_told_apart() {
     }
     let lines = lines(&path);
     let words: Vec<_> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
-    assert_eq!(words, ["ok", "cut", "refused", "exit", "signal"]);
-    assert_eq!((&lines[2]["code"], &lines[2]["why"]), (&Value::from(13), &Value::from("NoRight")));
-    assert_eq!((&lines[3]["exit"], &lines[4]["signal"]), (&Value::from(0), &Value::from("KILL")));
+    assert_eq!(words, ["ok", "begun", "cut", "refused", "exit", "signal"]);
+    assert_eq!((&lines[3]["code"], &lines[3]["why"]), (&Value::from(13), &Value::from("NoRight")));
+    assert_eq!((&lines[4]["exit"], &lines[5]["signal"]), (&Value::from(0), &Value::from("KILL")));
     assert!(lines.iter().all(|line| line["who"] == "uid:1000"));
 }
 

@@ -122,7 +122,7 @@ pub(super) fn keys(shared: &Shared, peer: &Peer, link: &mut Link) -> Result<Serv
     }
 }
 
-pub(super) fn key_rm(
+pub(super) async fn key_rm(
     shared: &Shared,
     peer: &Peer,
     link: &mut Link,
@@ -138,7 +138,7 @@ pub(super) fn key_rm(
         }
     })?;
     let links = shared.links.cut(&removed.id);
-    shared.sessions.end_all_of(&removed.id.to_string());
+    shared.keeper.end_owner(removed.id.to_string()).await;
     let done = KeyRmDone { name: removed.name, id: removed.id.to_string(), links };
     link.send_head(&Reply::Ok(done));
     Ok(Served::ok(0))
@@ -179,12 +179,13 @@ pub(super) async fn audit(
     Ok(Served::ok(tally.bytes()))
 }
 
-pub(super) fn status(
+pub(super) async fn status(
     shared: &Shared,
     peer: &Peer,
     link: &mut Link,
 ) -> Result<Served, ChannelError> {
     peer.grant.admin(now())?;
+    let sessions = shared.keeper.running().await;
     link.send_head(&Reply::Ok(Status {
         agent: shared.agent.clone(),
         machine: shared.machine.clone(),
@@ -192,7 +193,7 @@ pub(super) fn status(
         listen: shared.addresses.iter().map(ToString::to_string).collect(),
         uptime_secs: shared.started.elapsed().as_secs(),
         links: shared.link_counts(),
-        sessions: u32::try_from(shared.sessions.running()).unwrap_or(u32::MAX),
+        sessions,
         backlog: shared.backlog,
     }));
     Ok(Served::ok(0))

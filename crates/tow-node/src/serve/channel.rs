@@ -8,7 +8,7 @@ use tow_proto::message::{FirstHead, Reply, Request, Upward};
 use tow_proto::{ByteString, Code, Frame, Kind, Refusal, Trust, json};
 
 use super::greet::{self, Who};
-use super::{Shared, admin, get, ls, now, put, run};
+use super::{Shared, admin, get, ls, now, put, run, sessions};
 use crate::audit::{Outcome as Audited, Record};
 use crate::grant::Grant;
 use crate::keys::Lookup;
@@ -51,6 +51,18 @@ impl Peer {
             self.grant = greet::grant_of(shared, &key)?;
         }
         Ok(())
+    }
+
+    /// The key may have been removed since the request was looked at.
+    ///
+    /// # Errors
+    /// `RemovedKey`.
+    pub(super) fn check_known(&self, shared: &Shared) -> Result<(), Refusal> {
+        let Who::Key(key, _) = self.who else { return Ok(()) };
+        match shared.keys().find(&key) {
+            Lookup::Known(_) => Ok(()),
+            _ => Err(Code::RemovedKey.into()),
+        }
     }
 
     /// To whom sessions and partial files belong.
@@ -168,10 +180,25 @@ fn request(frame: &Frame) -> Result<Option<Request>, Refusal> {
 }
 
 /// Records a request when it is dropped: also one that was cut off in the middle.
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     shared: &'a Shared,
     started: Instant,
     record: Record,
+}
+
+impl Entry<'_> {
+    /// Notes which session the request is about.
+    pub(super) fn about(&mut self, session: &str) {
+        self.record.session = session.to_owned();
+    }
+
+    /// The same, and records at once that it has begun: it may last for days.
+    pub(super) fn begun(&mut self, session: &str) {
+        self.about(session);
+        let mut begun = self.record.clone();
+        begun.outcome = Audited::Begun;
+        self.shared.audit.record(&begun);
+    }
 }
 
 impl Drop for Entry<'_> {
@@ -197,7 +224,7 @@ async fn audited(
     }
     let mut entry = Entry { shared, started: Instant::now(), record };
     let sent = link.frames_sent();
-    let result = dispatch(shared, link, peer, request).await;
+    let result = dispatch(shared, link, peer, request, &mut entry).await;
     entry.record.outcome = outcome(&result);
     entry.record.bytes = result.as_ref().map_or(0, |served| served.bytes);
     drop(entry);
@@ -224,17 +251,22 @@ async fn dispatch(
     link: &mut Link,
     peer: &Peer,
     request: Request,
+    entry: &mut Entry<'_>,
 ) -> Result<Served, ChannelError> {
     match request {
-        Request::Run(request) => run::run(shared, peer, link, *request).await,
+        Request::Run(request) => run::run(shared, peer, link, *request, entry).await,
+        Request::Attach(request) => sessions::attach(shared, peer, link, *request, entry).await,
+        Request::Sessions => sessions::list(shared, peer, link).await,
+        Request::Kill(request) => sessions::kill(shared, peer, link, request).await,
+        Request::SessionRm(request) => sessions::remove(shared, peer, link, request).await,
         Request::Ls(request) => ls::ls(shared, peer, link, request).await,
         Request::Get(request) => get::get(shared, peer, link, request).await,
         Request::Put(request) => put::put(shared, peer, link, request).await,
         Request::Invite(request) => admin::invite(shared, peer, link, &request),
         Request::Keys => admin::keys(shared, peer, link),
-        Request::KeyRm(request) => admin::key_rm(shared, peer, link, &request),
+        Request::KeyRm(request) => admin::key_rm(shared, peer, link, &request).await,
         Request::Audit(request) => admin::audit(shared, peer, link, &request).await,
-        Request::Status => admin::status(shared, peer, link),
+        Request::Status => admin::status(shared, peer, link).await,
         _ => Err(Refusal::from(Code::UnknownVerb).into()),
     }
 }
@@ -242,6 +274,12 @@ async fn dispatch(
 fn describe(request: &Request) -> (&'static str, Vec<ByteString>) {
     match request {
         Request::Run(request) => ("run", run::detail(request)),
+        Request::Attach(request) => ("attach", vec![request.session.as_str().into()]),
+        Request::Sessions => ("sessions", Vec::new()),
+        Request::Kill(request) => {
+            ("kill", vec![request.session.as_str().into(), request.signal.as_str().into()])
+        }
+        Request::SessionRm(request) => ("session_rm", vec![request.session.as_str().into()]),
         Request::Ls(request) => ("ls", vec![request.path.clone()]),
         Request::Get(request) => ("get", vec![request.path.clone()]),
         Request::Put(request) => ("put", vec![request.path.clone()]),

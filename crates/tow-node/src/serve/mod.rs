@@ -11,11 +11,11 @@ mod links;
 mod ls;
 mod put;
 mod run;
+mod sessions;
 mod slots;
 mod turns;
 
 use std::ffi::OsString;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -23,7 +23,6 @@ use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tow_host::session::{Limits as SessionLimits, Sessions};
 use tow_net::gate::{Gate, Limits, Source};
 use tow_net::listen::{Accepted, ListenError, Listener, Peer as SocketPeer, listen};
 use tow_net::{Acceptor, Address, Link, ListenAddress, Stream, TlsError, TlsKeys, door};
@@ -38,6 +37,7 @@ use crate::audit::Audit;
 use crate::grant::Grant;
 use crate::identity::{Identity, IdentityError, KeyId, PublicKey};
 use crate::invite::Invitations;
+use crate::keeper::{Keeper, KeeperError, KeeperProgram};
 use crate::keys::{Keys, KeysError};
 use crate::state::{NodeLock, StateDir, StateError};
 
@@ -73,6 +73,8 @@ pub struct Config {
     pub account: Account,
     /// Soft limit of open files.
     pub descriptors: u64,
+    /// How the keeper of its sessions is started.
+    pub keeper: KeeperProgram,
 }
 
 /// Why a node can't start.
@@ -94,9 +96,9 @@ pub enum StartError {
     /// A socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The operating system.
-    #[error("sessions can't be looked after: {0}")]
-    Sessions(io::Error),
+    /// Who keeps its sessions.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
 }
 
 /// A running node.
@@ -120,7 +122,7 @@ struct Shared {
     keys: Mutex<Keys>,
     invitations: Invitations,
     audit: Audit,
-    sessions: Sessions,
+    keeper: Keeper,
     links: Links,
     slots: Slots,
     turns: Turns,
@@ -132,10 +134,11 @@ struct Shared {
 }
 
 impl Node {
-    /// Opens the state directory and every socket. Needs a tokio runtime.
+    /// Opens the state directory and every socket, and sees to it that there is a keeper. Needs a
+    /// tokio runtime.
     ///
     /// # Errors
-    /// See [`StartError`]; nothing is left listening.
+    /// See [`StartError`]; nothing is left listening but the keeper, which ends by itself.
     pub fn start(state: &StateDir, config: Config) -> Result<Self, StartError> {
         let lock = state.lock()?;
         let identity = Identity::load_or_create(&state.node_key_path())?;
@@ -146,6 +149,8 @@ impl Node {
             listeners.push(listen(address, config.backlog)?);
         }
         let limits = Limits::for_descriptors(config.descriptors);
+        let agent = config.agent.clone();
+        let keeper = Keeper::start(state, config.keeper, agent, config.descriptors)?;
         let shared = Shared {
             key,
             id: key.id(),
@@ -158,8 +163,7 @@ impl Node {
             keys: Mutex::new(Keys::load(&state.keys_dir())?),
             invitations: Invitations::new(),
             audit: Audit::open(&state.audit_path())?,
-            sessions: Sessions::new(session_limits(config.descriptors))
-                .map_err(StartError::Sessions)?,
+            keeper,
             links: Links::new(limits.proved),
             slots: Slots::default(),
             turns: Turns::default(),
@@ -199,20 +203,24 @@ impl Node {
         admin::issue(&self.shared, &owner, request)
     }
 
-    /// Serves until `stop` resolves, then ends links and sessions in order.
-    pub async fn serve(self, stop: impl Future<Output = ()>) {
+    /// Serves until `stop` resolves, then ends links in order. Sessions go on in the keeper, each
+    /// under its lease; gives how many do.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> u32 {
         let Self { shared, listeners, acceptor, _lock } = self;
+        shared.keeper.settle().await;
         for listener in listeners {
             shared.tasks.spawn(accept(shared.clone(), listener, acceptor.clone()));
         }
         shared.tasks.spawn(flush_audit(shared.clone()));
         stop.await;
-        // The order: no new links, then no links, then the programs.
+        // The order: no new links, then no links, then the keeper may go.
         shared.stop.cancel();
         shared.tasks.close();
         let _ = tokio::time::timeout(STOP_MAX, shared.tasks.wait()).await;
-        shared.sessions.shutdown().await;
+        let running = shared.keeper.running().await;
+        shared.keeper.let_go();
         shared.audit.flush();
+        running
     }
 }
 
@@ -234,13 +242,6 @@ impl Shared {
             accepted: counts.accepted,
         }
     }
-}
-
-/// Programs have pipes, and one key's are not to take the descriptors that links need.
-fn session_limits(descriptors: u64) -> SessionLimits {
-    let limits = SessionLimits::default();
-    let share = usize::try_from(descriptors / 16).unwrap_or(usize::MAX).max(1);
-    SessionLimits { running_max: limits.running_max.min(share), ..limits }
 }
 
 fn local_listener(state: &StateDir, backlog: u32) -> Result<Listener, ListenError> {
