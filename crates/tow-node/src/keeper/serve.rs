@@ -20,8 +20,8 @@ use tow_host::session::{Limits, Session, Sessions, Spec, Start, Stdin, Stdio};
 use tow_net::listen::ACCEPT_PAUSE;
 use tow_net::{Link, LinkError, LinkEvent};
 use tow_proto::message::{
-    Attach, Attached, Kill, Killed, Reply, Run, RunReply, STDERR, STDOUT, SessionInfo, SessionList,
-    StdinState, View,
+    Attach, Attached, Kill, Killed, Reply, Run, RunReply, SessionInfo, SessionList, StdinState,
+    View,
 };
 use tow_proto::{Code, Kind, Refusal, json};
 
@@ -213,7 +213,7 @@ impl Keeper {
     async fn run(&self, link: &mut Link, ask: RunAsk) -> Result<(), LinkError> {
         let RunAsk { owner, request, account, start } = ask;
         let (id, view) = (request.id.clone(), request.view);
-        let (window, rooms) = (request.terminal, [request.stdout_to, request.stderr_to]);
+        let (window, room) = (request.terminal, [request.stdout_to, request.stderr_to]);
         let spec = spec(request, account.into(), to_os(start).into());
         let begun = async {
             let session = self.sessions.start(&owner, &id, spec).await?;
@@ -223,7 +223,7 @@ impl Keeper {
                     writer: id,
                     window,
                     from: [Some(0); 2],
-                    room: rooms[0].min(rooms[1]),
+                    room,
                 })
             });
             Ok::<_, Refusal>((session, viewer.transpose()?))
@@ -234,10 +234,10 @@ impl Keeper {
         };
         let stdin = viewer.as_ref().map_or_else(StdinState::default, |viewer| viewer.stdin());
         reply(link, Ok(RunReply { session: session.id().to_string(), stdin }));
-        let Some(mut viewer) = viewer else { return Ok(()) };
-        viewer.allow(STDOUT, rooms[0]);
-        viewer.allow(STDERR, rooms[1]);
-        view::carry(link, viewer).await
+        match viewer {
+            Some(viewer) => view::carry(link, viewer).await,
+            None => Ok(()),
+        }
     }
 
     async fn attach(
@@ -249,12 +249,15 @@ impl Keeper {
         let needed = if request.view == View::Type { May::All } else { May::View };
         let begun = async {
             let session = self.find(scope, request.session, needed).await?;
+            if request.view == View::Type && !(1..=WRITER_LEN_MAX).contains(&request.writer.len()) {
+                return Err(Code::Malformed.into());
+            }
             let start = Start {
                 view: request.view,
                 writer: request.writer,
                 window: request.window,
                 from: [request.stdout_from, request.stderr_from],
-                room: request.room,
+                room: [request.room; 2],
             };
             let viewer = session.attach(&start)?;
             Ok::<_, Refusal>((session, viewer))
@@ -296,9 +299,7 @@ impl Keeper {
 
     async fn kill(&self, scope: &Scope, request: Kill) -> Result<Killed, Refusal> {
         let session = self.find(scope, request.session, May::All).await?;
-        // It looks through all processes of the machine.
-        let processes = blocking(move || session.signal_tree(&request.signal)).await??;
-        Ok(Killed { processes })
+        Ok(Killed { processes: session.signal_tree(&request.signal).await? })
     }
 
     async fn remove(&self, scope: &Scope, id: String) -> Result<Nothing, Refusal> {
@@ -392,6 +393,8 @@ fn limits(descriptors: u64) -> Limits {
 const DESCRIPTORS_PER_SESSION: u64 = 6;
 /// Sessions of one owner that run at once, where descriptors are not few.
 const RUNNING_MAX: usize = 4096;
+/// Length of a writer's name in bytes (PROTOCOL 7.5).
+const WRITER_LEN_MAX: usize = 64;
 /// How long nothing is to be kept before a keeper ends: a node that starts again finds it there.
 const IDLE_MIN: Duration = Duration::from_secs(1);
 /// Longest wait for conversations to take their last frames.

@@ -66,7 +66,7 @@ impl Look {
         self.apply_resize();
         let Some(viewer) = &mut self.viewer else { return Ok(Step::Over) };
         match frame.kind {
-            Kind::Data => viewer.write_stdin(frame.payload)?,
+            Kind::Data => viewer.write_stdin(&frame.payload)?,
             Kind::End => {
                 let end: End = parse(&frame.payload)?;
                 if end.stream != STDIN {
@@ -94,7 +94,7 @@ impl Look {
             // A name that we do not know is not worth the program.
             Upward::Signal { name } => drop(viewer.signal(&name)),
             Upward::Stop { stream } => viewer.stop(stream),
-            Upward::Lease { lease } => viewer.set_lease(lease),
+            Upward::Lease { lease } => viewer.set_lease(lease)?,
             Upward::Refresh => viewer.refresh(),
             Upward::Leave => {
                 if let Some(viewer) = self.viewer.take() {
