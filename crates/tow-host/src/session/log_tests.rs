@@ -124,14 +124,16 @@ fn a_session_that_is_watched_costs_its_replay_in_memory_and_its_head_on_disk() {
 
 #[test]
 fn a_viewer_that_catches_up_gives_disk_and_memory_back() {
-    let dir = TempDir::new();
+    let dir = TempDir::in_memory();
     let mut log = Log::new(LogLimits::default(), SpillDir::at(dir.path()));
     append(&mut log, 30 << 20, 0);
-    assert_eq!((log.missing(), log.spill.file_len()), (0, 26 << 20));
+    assert_eq!(log.missing(), 0);
+    assert!(log.spill.disk_len() < 26 << 20, "something is there twice");
     log.release(10 << 20);
     assert_eq!(log.missing(), 9 << 20, "between the head and what was not acked");
     check_all(&log, 1 << 20);
     log.release(30 << 20);
+    assert!(log.spill.disk_len() < 2 << 20, "{}", log.spill.disk_len());
     assert_eq!((log.spill.file_len(), log.kept_len()), (1 << 20, 1 << 20));
     assert!(log.memory.capacity() <= 2 << 20, "{}", log.memory.capacity());
     check_all(&log, 1 << 20);

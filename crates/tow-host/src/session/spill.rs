@@ -196,6 +196,13 @@ impl Spill {
         self.file.as_ref().map_or(0, |file| file.metadata().unwrap().len())
     }
 
+    /// Bytes that it takes on disk.
+    #[cfg(test)]
+    pub(super) fn disk_len(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt as _;
+        self.file.as_ref().map_or(0, |file| 512 * file.metadata().unwrap().blocks())
+    }
+
     /// As a broken disk does.
     #[cfg(test)]
     pub(super) fn truncate(&self, len: u64) {

@@ -97,6 +97,11 @@ impl Store {
         Self { dir: None }
     }
 
+    /// Whether anything is kept.
+    pub(super) fn is_somewhere(&self) -> bool {
+        self.dir.is_some()
+    }
+
     /// All that is known, the newest last. Removes, and says so, what is damaged or does not belong
     /// here, and what a crash has left: so it is called once, before anything is saved.
     pub(super) fn load(&self) -> Vec<Stored> {
@@ -259,10 +264,8 @@ fn read_record(dir: &Path, id: &SessionId) -> io::Result<Stored> {
     let damaged = || io::Error::from(io::ErrorKind::InvalidData);
     let file = open_regular(&record_path(dir, id))?;
     let mut bytes = Vec::new();
-    file.take(RECORD_LEN_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > RECORD_LEN_MAX {
-        return Err(damaged());
-    }
+    // Of what is longer, a part: that is no record either.
+    file.take(RECORD_LEN_MAX).read_to_end(&mut bytes)?;
     let stored: Stored = json::from_slice(&bytes).map_err(|_| damaged())?;
     if stored.id == *id && stored.is_sound() { Ok(stored) } else { Err(damaged()) }
 }

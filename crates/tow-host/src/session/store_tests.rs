@@ -1,6 +1,7 @@
 //! Finished sessions are found again as they were, and nothing else is.
 
 use std::os::unix::fs::symlink;
+use std::slice;
 
 use tow_proto::content::Hash;
 use tow_proto::message::{Ended, EndedBy};
@@ -82,7 +83,7 @@ fn a_session_comes_back_with_its_record_and_its_output_and_the_gap_in_it() {
     assert!(log.missing() > 2_900_000, "{}", log.missing());
 
     let store = store(&dir);
-    assert_eq!(store.load(), [stored.clone()]);
+    assert_eq!(store.load(), slice::from_ref(&stored));
     let back = store.log(&stored, STDOUT).unwrap();
     assert_eq!((back.total(), back.end(), back.missing()), (5_000_000, log.end(), log.missing()));
     assert_eq!((back.kept(), back.kept_len()), (log.kept(), 0));
@@ -225,7 +226,7 @@ fn what_is_no_sessions_is_not_read_and_goes() {
         fs::write(path.join(name), b"{}").unwrap();
     }
     fs::create_dir(path.join("a directory")).unwrap();
-    assert_eq!(store.load(), [good.clone()]);
+    assert_eq!(store.load(), slice::from_ref(&good));
     let names = ["a directory".into(), format!("{}.1.log", good.id), format!("{}.json", good.id)];
     let mut names = names.map(OsString::from);
     names.sort();
