@@ -37,7 +37,7 @@ async fn a_signal_is_told_by_name() {
 async fn a_users_signal_ends_the_whole_group_and_is_told_as_theirs() {
     for name in ["INT", "TERM", "HUP", "QUIT", "KILL", "USR2"] {
         let sessions = sessions();
-        let mut viewer = start(&sessions, sh("sleep 30 & echo $!; wait")).await.attach(0, 0);
+        let mut viewer = look(&start(&sessions, sh("sleep 30 & echo $!; wait")).await);
         let child = line(&mut viewer).await;
         viewer.signal(name).unwrap();
         let exit = loop {
@@ -59,7 +59,7 @@ async fn a_users_signal_ends_the_whole_group_and_is_told_as_theirs() {
 async fn a_signal_that_is_caught_leaves_the_end_to_the_program() {
     let sessions = sessions();
     let line_to_run = "trap 'exit 7' INT; echo ready; while :; do sleep 0.01; done";
-    let mut viewer = start(&sessions, sh(line_to_run)).await.attach(0, 0);
+    let mut viewer = look(&start(&sessions, sh(line_to_run)).await);
     assert_eq!(line(&mut viewer).await, "ready");
     assert_eq!(viewer.signal("NOSUCH").unwrap_err().code, Code::BadArgument);
     viewer.signal("INT").unwrap();
@@ -74,11 +74,11 @@ async fn a_signal_that_is_caught_leaves_the_end_to_the_program() {
 #[tokio::test]
 async fn a_program_can_be_stopped_and_continued() {
     let sessions = sessions();
-    let mut viewer = start(&sessions, sh("echo $$; read line; echo $line")).await.attach(0, 0);
+    let mut viewer = look(&start(&sessions, sh("echo $$; read line; echo $line")).await);
     let pid = line(&mut viewer).await;
     viewer.signal("STOP").unwrap();
     until("it stops", || async { state_of(&pid) == Some('T') }).await;
-    viewer.write_stdin(b"on\n".into()).unwrap();
+    viewer.write_stdin(b"on\n").unwrap();
     viewer.signal("CONT").unwrap();
     viewer.allow(1, 1000);
     assert_eq!(line(&mut viewer).await, "on");
@@ -135,7 +135,7 @@ const STUBBORN: &str = "
 async fn the_end_of_the_lease_ends_the_whole_tree_wherever_it_went() {
     let sessions = sessions_with(short);
     let session = start(&sessions, sh(STUBBORN)).await;
-    let mut viewer = session.attach(0, 0);
+    let mut viewer = look(&session);
     let stubborn = line(&mut viewer).await;
     drop(viewer);
     let exit = exit_of(&session).await;
@@ -149,7 +149,7 @@ async fn a_program_that_ends_when_its_input_does_ends_with_its_lease() {
     let sessions = sessions_with(short);
     let line_to_run = "trap '' HUP; echo ready; cat; exit 5";
     let session = start(&sessions, sh(line_to_run)).await;
-    let mut viewer = session.attach(0, 0);
+    let mut viewer = look(&session);
     assert_eq!(line(&mut viewer).await, "ready");
     drop(viewer);
     let exit = exit_of(&session).await;
@@ -160,7 +160,7 @@ async fn a_program_that_ends_when_its_input_does_ends_with_its_lease() {
 async fn output_that_nobody_takes_does_not_hold_a_session_beyond_its_lease() {
     let sessions = sessions_with(|limits| {
         short(limits);
-        limits.log_len_max = 1000;
+        limits.log.memory_max = 1000;
     });
     let session = start(&sessions, sh("seq 1 1000000")).await;
     let exit = exit_of(&session).await;
@@ -173,12 +173,12 @@ async fn a_viewer_that_comes_back_in_time_stops_the_clock() {
     let sessions = sessions_with(|limits| limits.lease = Duration::from_secs(2));
     let session = start(&sessions, sh("read line; echo $line")).await;
     for _ in 0..3 {
-        drop(session.attach(0, 0));
+        drop(look(&session));
     }
-    let mut viewer = session.attach(0, 0);
+    let mut viewer = look(&session);
     let more = tokio::time::timeout(Duration::from_millis(2500), viewer.next()).await;
     assert!(more.is_err(), "{more:?}");
-    viewer.write_stdin(b"still here\n".into()).unwrap();
+    viewer.write_stdin(b"still here\n").unwrap();
     assert_eq!(see(&mut viewer).await.stdout, b"still here\n");
 }
 
@@ -188,7 +188,7 @@ async fn a_lease_in_milliseconds_counts_from_the_last_viewer_and_not_from_the_st
     let spec = Spec { lease: Lease::Ms(1), ..sh("echo ready; exec sleep 60") };
     let session = start(&sessions, spec).await;
     // Nobody has looked yet, so there is no last viewer.
-    let mut viewer = session.attach(0, 0);
+    let mut viewer = look(&session);
     assert_eq!(line(&mut viewer).await, "ready");
     drop(viewer);
     assert_eq!(exit_of(&session).await.by, EndedBy::Lease);
@@ -201,7 +201,7 @@ async fn a_detached_session_outlives_its_viewers() {
     let flag = dir.path().join("flag");
     let line_to_run = format!("until [ -e {} ]; do sleep 0.02; done; exit 9", flag.display());
     let session = start(&sessions, Spec { lease: Lease::Detached, ..sh(&line_to_run) }).await;
-    drop(session.attach(0, 0));
+    drop(look(&session));
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(session.exit(), None);
     std::fs::write(flag, "").unwrap();
@@ -237,7 +237,7 @@ async fn removing_a_key_ends_its_programs_at_once_and_nobody_elses() {
     let sessions = sessions();
     let theirs = sessions.start("theirs", "1", sh(STUBBORN)).await.unwrap();
     let others = sessions.start("others", "1", sh("echo ready; exec sleep 60")).await.unwrap();
-    let mut viewer = theirs.attach(0, 0);
+    let mut viewer = look(&theirs);
     let stubborn = line(&mut viewer).await;
     let begin = Instant::now();
     sessions.end_all_of("theirs");
@@ -257,10 +257,10 @@ async fn a_node_that_stops_leaves_nothing_running_and_starts_nothing_more() {
     for line_to_run in [STUBBORN, "yes", "exec cat"] {
         started.push(start(&sessions, Spec { lease: Lease::Detached, ..sh(line_to_run) }).await);
     }
-    let mut viewer = started[0].attach(0, 0);
+    let mut viewer = look(&started[0]);
     let stubborn = line(&mut viewer).await;
     // A viewer that takes nothing does not hold it up.
-    let _stuck = started[1].attach(0, 0);
+    let _stuck = look(&started[1]);
     tokio::time::timeout(DEADLINE, sessions.shutdown()).await.expect("it ends");
     assert_eq!(sessions.running(), 0);
     assert!(started.iter().all(|session| session.exit().is_some()));

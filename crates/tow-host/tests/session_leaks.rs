@@ -129,7 +129,7 @@ fn a_runtime_that_is_dropped_leaves_no_program_running() {
     let Alone { runtime, _turn } = alone();
     let pid = runtime.block_on(async {
         let session = start(&sessions(), sh("echo $$; sleep 60; true")).await;
-        line(&mut session.attach(0, 0)).await
+        line(&mut look(&session)).await
     });
     drop(runtime);
     let deadline = std::time::Instant::now() + DEADLINE;

@@ -34,7 +34,7 @@ async fn the_same_request_gives_the_same_session_and_runs_once() {
     exit_of(&finished).await;
     let again = sessions.start("owner", "once", spec.clone()).await.unwrap();
     assert_eq!(again.id(), &ids[0]);
-    assert_eq!(see(&mut again.attach(0, 0)).await.stdout, b"done\n");
+    assert_eq!(see(&mut look(&again)).await.stdout, b"done\n");
     assert_eq!(std::fs::read(&count).unwrap(), b"x\n");
 
     let other = sessions.start("other owner", "once", spec.clone()).await.unwrap();
@@ -52,8 +52,8 @@ async fn a_start_whose_asker_has_gone_is_found_by_the_next() {
     let _ = tokio::time::timeout(std::time::Duration::ZERO, gone).await;
     let session = sessions.start("owner", "id", spec).await.unwrap();
     assert_eq!(sessions.running(), 1);
-    let mut viewer = session.attach(0, 0);
-    viewer.end_stdin();
+    let mut viewer = look(&session);
+    end_stdin(&mut viewer, b"");
     assert_eq!(code(&see(&mut viewer).await.exit), 0);
 }
 
@@ -65,7 +65,7 @@ async fn a_start_that_failed_can_be_tried_again_with_the_same_id() {
     assert_eq!(refusal.code, Code::ProgramNotFound);
     dir.file("tool", b"#!/bin/sh\necho here now\n", 0o755);
     let session = sessions.start("owner", "id", spec).await.unwrap();
-    assert_eq!(see(&mut session.attach(0, 0)).await.stdout, b"here now\n");
+    assert_eq!(see(&mut look(&session)).await.stdout, b"here now\n");
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn one_owner_has_a_limited_number_of_sessions_at_once() {
     let mut viewers = Vec::new();
     for number in 0..3 {
         let session = sessions.start("owner", &number.to_string(), argv(&["cat"])).await.unwrap();
-        viewers.push(session.attach(0, 0));
+        viewers.push(look(&session));
     }
     let refused = sessions.start("owner", "4", argv(&["cat"])).await.err();
     assert_eq!(refused, Some(Code::Busy.into()));
@@ -95,7 +95,7 @@ async fn one_owner_has_a_limited_number_of_sessions_at_once() {
     let other = sessions.start("other", "1", argv(&["true"])).await.expect("another owner");
     exit_of(&other).await;
     assert_eq!(sessions.running(), 3);
-    viewers[0].end_stdin();
+    end_stdin(&mut viewers[0], b"");
     see(&mut viewers[0]).await;
     assert_eq!(sessions.running(), 2);
     sessions.start("owner", "4", argv(&["true"])).await.expect("there is room again");
@@ -120,16 +120,16 @@ async fn the_newest_records_are_kept_and_the_newest_outputs_longest() {
     assert_ne!(first.id(), &ids[0]);
     let second = sessions.start("owner", "1", sh("")).await.unwrap();
     assert_eq!(second.id(), &ids[1]);
-    let mut viewer = second.attach(0, 0);
+    let mut viewer = look(&second);
     until("the budget is kept", || async {
-        let mut look = second.attach(0, 0);
+        let mut look = look(&second);
         matches!(next_out(&mut look).await, Output::Gap { stream: 1, from: 0, to: 1000 })
     })
     .await;
     assert_eq!(next_out(&mut viewer).await, Output::Gap { stream: 1, from: 0, to: 1000 });
     let last = sessions.start("owner", "3", sh("")).await.unwrap();
-    assert_eq!(see(&mut last.attach(0, 0)).await.stdout.len(), 1000);
-    drop(first.attach(0, 0));
+    assert_eq!(see(&mut look(&last)).await.stdout.len(), 1000);
+    drop(look(&first));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt as _;
 
 use session_support::*;
-use tow_host::session::{Spec, Stdin};
+use tow_host::session::{Spec, Stdin, Stdio};
 use tow_proto::byte_string::ByteString;
 use tow_proto::message::Program;
 use tow_proto::refusal::{Code, Refusal};
@@ -44,7 +44,7 @@ async fn the_environment_is_the_accounts_then_the_clients_and_nothing_of_ours() 
     ];
     let sessions = sessions();
     let session = start(&sessions, spec).await;
-    let seen = see(&mut session.attach(0, 0)).await;
+    let seen = see(&mut look(&session)).await;
     let lines = seen.stdout.strip_suffix(b"\n").unwrap().split(|byte| *byte == b'\n');
     let variables: BTreeMap<&[u8], &[u8]> = lines
         .map(|line| line.split_at(line.iter().position(|byte| *byte == b'=').unwrap()))
@@ -171,7 +171,7 @@ async fn stdio_is_three_pipes_and_nothing_else_is_open() {
     let targets: Vec<_> = text.lines().filter_map(|line| line.split(" -> ").nth(1)).collect();
     assert_eq!(targets.len(), 4, "0, 1, 2 and the directory: {text}");
     assert!(targets[..3].iter().all(|target| target.starts_with("pipe:[")), "{text}");
-    let no_input = Spec { stdin: Stdin::Null, ..sh("readlink /proc/self/fd/0") };
+    let no_input = Spec { stdio: Stdio::Pipes(Stdin::Null), ..sh("readlink /proc/self/fd/0") };
     assert_eq!(run(&sessions(), no_input).await.stdout, b"/dev/null\n");
 }
 

@@ -1,45 +1,47 @@
-//! The one task that owns a session's pipes and its leader. It waits in [`Keeper::next_event`],
+//! The one task that owns a session's pipes or terminal, and its leader. It waits in [`Keeper::next_event`],
 //! which decides nothing, and decides in [`Keeper::apply`], which never waits.
 //!
 //! The end has three facts, each of which comes when it comes: the leader has exited, stdout has
 //! ended, stderr has ended. A child that holds an output after the leader's exit is waited for only
 //! as long as it goes on writing, and not long.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::WaitIdStatus;
-use tokio::io::Interest;
-use tokio::net::unix::pipe;
 use tokio::task::coop::consume_budget;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tow_proto::content::Tally;
 use tow_proto::message::{Ended, EndedBy, ExitRecord, Lease, StreamTotal};
 
+use super::ends::{Drain, Ready, Source};
+use super::pty::Pty;
 use super::reap::Leader;
+use super::screen::Size;
 use super::spawn::{Spawned, SpawnedStdio};
 use super::spec::Spec;
-use super::state::{Look, Order, Shared, Visits};
+use super::spill::SpillDir;
+use super::state::{Facts, Look, Order, Shared};
 use super::tree::Tree;
-use super::{Limits, SessionId, signals};
+use super::viewers::Visits;
+use super::{Limits, signals};
 
 /// A session's owner.
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     limits: Limits,
-    lease: Lease,
     times_out_at: Option<Instant>,
     leader: Leader,
     tree: Tree,
-    stdin: Option<pipe::Sender>,
+    terminal: Option<Arc<Pty>>,
+    stdin: Option<Drain>,
     /// On its way into stdin; was in the queue before.
     outgoing: VecDeque<u8>,
-    outputs: [OutputPipe; 2],
-    buffer: Vec<u8>,
+    outputs: [Output; 2],
     /// There was more to read or write than one turn is good for.
     turn_is_over: bool,
     exit: Option<Exit>,
@@ -48,8 +50,8 @@ pub(super) struct Keeper {
 }
 
 /// One output, and what came out of it.
-struct OutputPipe {
-    receiver: Option<pipe::Receiver>,
+struct Output {
+    source: Option<Source>,
     tally: Box<Tally>,
     /// When bytes came last.
     heard_at: Instant,
@@ -81,41 +83,47 @@ impl Keeper {
     /// Takes charge of a program that was just started; within a runtime.
     ///
     /// # Errors
-    /// The pipes can't be watched.
+    /// Its pipes or its terminal can't be watched.
     pub(super) fn new(
-        id: SessionId,
+        facts: Facts,
         spawned: Spawned,
         spec: &Spec,
         limits: &Limits,
+        dir: &SpillDir,
     ) -> io::Result<(Self, Arc<Shared>)> {
         let Spawned { leader, stdio, cgroup } = spawned;
-        let tree = Tree::new(id.clone(), leader.pid(), cgroup, &stdio);
-        let SpawnedStdio::Pipes { stdin, outputs: [stdout, stderr] } = stdio else {
-            return Err(io::ErrorKind::Unsupported.into());
+        let tree = Tree::new(facts.id.clone(), leader.pid(), cgroup, &stdio);
+        let mut terminal = None;
+        let (stdin, sources) = match stdio {
+            SpawnedStdio::Pipes { stdin, outputs: [stdout, stderr] } => {
+                let sources = [Some(Source::pipe(stdout)?), Some(Source::pipe(stderr)?)];
+                (stdin.map(Drain::pipe).transpose()?, sources)
+            }
+            SpawnedStdio::Terminal(master) => {
+                let pty = Arc::new(Pty::new(master)?);
+                terminal = Some(Arc::clone(&pty));
+                (Some(Drain::Terminal(Arc::clone(&pty))), [Some(Source::Terminal(pty)), None])
+            }
         };
-        let shared = Arc::new(Shared::new(id, leader.pid(), spec.stdin, spec.lease, limits));
+        let shared = Shared::new(facts, spec, leader.pid(), tree.clone(), limits, dir);
+        let shared = Arc::new(shared);
         let now = Instant::now();
-        let output = |receiver| OutputPipe {
-            receiver: Some(receiver),
-            tally: Box::default(),
-            heard_at: now,
-            is_held: false,
-            is_wide: false,
-        };
         let keeper = Self {
             shared: Arc::clone(&shared),
             limits: limits.clone(),
-            lease: spec.lease,
             times_out_at: spec.timeout.and_then(|timeout| now.checked_add(timeout)),
             leader,
             tree,
-            stdin: stdin.map(pipe::Sender::from_owned_fd).transpose()?,
+            terminal,
+            stdin,
             outgoing: VecDeque::new(),
-            outputs: [
-                output(pipe::Receiver::from_owned_fd(stdout)?),
-                output(pipe::Receiver::from_owned_fd(stderr)?),
-            ],
-            buffer: vec![0; READ_LEN],
+            outputs: sources.map(|source| Output {
+                source,
+                tally: Box::default(),
+                heard_at: now,
+                is_held: false,
+                is_wide: false,
+            }),
             turn_is_over: false,
             exit: None,
             ending: None,
@@ -126,7 +134,7 @@ impl Keeper {
     /// Until the program has exited, its outputs have ended, and, where the session was ended from
     /// here, none of its processes is left.
     pub(super) async fn run(mut self) {
-        while self.exit.is_none() || self.outputs.iter().any(|output| output.receiver.is_some()) {
+        while self.exit.is_none() || self.outputs.iter().any(|output| output.source.is_some()) {
             // A flood never makes this task wait.
             consume_budget().await;
             let look = self.shared.lock().look();
@@ -137,6 +145,7 @@ impl Keeper {
             }
         }
         self.stdin = None;
+        self.terminal = None;
         self.finish().await;
     }
 
@@ -166,30 +175,43 @@ impl Keeper {
 
     /// Reads what is there, as far as there is room, but lets others have a turn.
     fn read_output(&mut self, index: usize) {
+        let is_over = SCRATCH.with_borrow_mut(|scratch| {
+            scratch.resize(READ_LEN, 0);
+            self.read_into(index, scratch)
+        });
+        if is_over {
+            self.end_output(index);
+        }
+        self.shared.keep_model_up();
+    }
+
+    /// Says whether the output has ended.
+    fn read_into(&mut self, index: usize, scratch: &mut [u8]) -> bool {
         let output = &mut self.outputs[index];
         let mut room = self.shared.lock().room(index);
         for _ in 0..PORTIONS_PER_TURN {
-            let Some(receiver) = output.receiver.as_ref().filter(|_| room > 0) else { return };
-            let len_max = room.min(self.buffer.len());
-            match receiver.try_read(&mut self.buffer[..len_max]) {
-                Ok(0) => return self.end_output(index),
+            let Some(source) = output.source.as_ref().filter(|_| room > 0) else { return false };
+            let len_max = room.min(scratch.len());
+            match source.try_read(&mut scratch[..len_max]) {
+                Ok(0) => return true,
                 Ok(len) => {
-                    let bytes = &self.buffer[..len];
+                    let bytes = &scratch[..len];
                     output.tally.update(bytes);
                     output.heard_at = Instant::now();
                     room = self.shared.append(index, bytes);
                     output.widen();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.end_output(index),
+                Err(_) => return true,
             }
         }
         self.turn_is_over = true;
+        false
     }
 
     fn end_output(&mut self, index: usize) {
-        self.outputs[index].receiver = None;
+        self.outputs[index].source = None;
         self.shared.finish_output(index, self.outputs[index].tally.hash());
     }
 
@@ -236,8 +258,7 @@ impl Keeper {
         let now = Instant::now();
         let written = [0, 1].map(|index: usize| {
             let output = &self.outputs[index];
-            let unread = output.receiver.as_ref().map(rustix::io::ioctl_fionread);
-            output.tally.bytes() + unread.and_then(Result::ok).unwrap_or(0)
+            output.tally.bytes() + output.source.as_ref().map_or(0, Source::unread)
         });
         let state = self.shared.lock();
         let asked_for = state.user_signal.map(|signal| signal.as_raw());
@@ -252,14 +273,30 @@ impl Keeper {
     }
 
     fn handle_asked(&mut self) {
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
         let (order, stop, stdin_has_work) = (state.order, state.stop, state.stdin.has_work());
+        let window = state.window_asked.take();
+        let signals = std::mem::take(&mut state.terminal_signals);
+        let total = state.logs[0].total();
         drop(state);
+        if let (Some(window), Some(terminal)) = (window, &self.terminal) {
+            // It fails only where nobody has the terminal open any more.
+            let _ = terminal.resize(window);
+            if let Some(mut model) = self.shared.lock_model() {
+                let size = Size::sane(window.rows, window.cols, Some(model.size()));
+                model.resized(total, size);
+            }
+        }
+        for signal in signals {
+            if let Some(terminal) = &self.terminal {
+                let _ = terminal.signal_foreground(signal);
+            }
+        }
         if stdin_has_work {
             self.write_stdin();
         }
         for index in [0, 1] {
-            if stop[index] && self.outputs[index].receiver.is_some() {
+            if stop[index] && self.outputs[index].source.is_some() {
                 self.end_output(index);
             }
         }
@@ -267,8 +304,7 @@ impl Keeper {
             if order != Order::Timeout {
                 self.close_stdin();
             }
-            let tree = self.tree.clone();
-            self.ending = Some(tokio::spawn(tree.end(order, self.limits.clone())));
+            self.ending = Some(tokio::spawn(self.tree.clone().end(order, self.limits.clone())));
         }
     }
 
@@ -293,12 +329,13 @@ impl Keeper {
     fn deadlines(&self, look: &Look) -> [Option<Instant>; 3] {
         let may_time_out = self.exit.is_none() && self.ending.is_none();
         let times_out_at = self.times_out_at.filter(|_| may_time_out);
-        let lease_ends_at =
-            look.vacant.and_then(|(since, visits)| since.checked_add(self.lease_length(visits)?));
+        let lease_ends_at = look
+            .vacant
+            .and_then(|(since, visits)| since.checked_add(self.lease_length(look.lease, visits)?));
         let settles_at = self.exit.as_ref().and_then(|exit| {
             let outputs = self.outputs.iter().zip(look.has_room);
             let listened =
-                outputs.filter(|(output, has_room)| *has_room && output.receiver.is_some());
+                outputs.filter(|(output, has_room)| *has_room && output.source.is_some());
             let heard_at = listened.map(|(output, _)| output.heard_at).max()?;
             let quiet_at = heard_at.max(exit.at) + self.limits.quiet;
             Some(quiet_at.min(exit.at + self.limits.quiet_max))
@@ -307,8 +344,8 @@ impl Keeper {
     }
 
     /// The first viewer is always waited for: a lease counts from when one has been there.
-    fn lease_length(&self, visits: Visits) -> Option<Duration> {
-        match (self.lease, visits) {
+    fn lease_length(&self, lease: Lease, visits: Visits) -> Option<Duration> {
+        match (lease, visits) {
             (Lease::Detached, _) => None,
             (Lease::Ms(ms), Visits::Some) => Some(Duration::from_millis(ms)),
             (Lease::Attached | Lease::Ms(_), _) => Some(self.limits.lease),
@@ -321,7 +358,7 @@ impl Keeper {
             if look.has_room[index] {
                 self.read_output(index);
                 let output = &mut self.outputs[index];
-                if output.receiver.is_some() && output.tally.bytes() >= written[index] {
+                if output.source.is_some() && output.tally.bytes() >= written[index] {
                     output.is_held = true;
                     self.end_output(index);
                 }
@@ -332,12 +369,14 @@ impl Keeper {
     async fn finish(self) {
         let Some(Exit { ended, by, .. }) = self.exit else { return };
         let is_held = self.outputs.iter().any(|output| output.is_held);
-        let lingering = if is_held { self.tree.note_rest().await } else { Vec::new() };
-        let lingering = lingering.iter().map(|pid| pid.as_raw_pid().unsigned_abs()).collect();
-        let [stdout, stderr] = self.outputs.map(|OutputPipe { tally, .. }| StreamTotal {
-            bytes: tally.bytes(),
-            blake3: tally.hash(),
-        });
+        let rest = if is_held { self.tree.note_rest().await } else { Vec::new() };
+        if rest.is_empty() {
+            self.shared.lock().tree = None;
+        }
+        let lingering: Vec<u32> = rest.iter().map(|pid| pid.as_raw_pid().unsigned_abs()).collect();
+        let [stdout, stderr] = self
+            .outputs
+            .map(|Output { tally, .. }| StreamTotal { bytes: tally.bytes(), blake3: tally.hash() });
         let record = ExitRecord { ended, by, lingering, stdout, stderr };
         // From here on no signal is sent to a number that may soon mean another process.
         self.shared.lock().leader = None;
@@ -357,37 +396,34 @@ impl Keeper {
     }
 }
 
-impl OutputPipe {
-    /// Gives a flood a larger pipe: fewer changes between the program and us. Only a flood, because
-    /// what all pipes of a user may hold together is limited, by default to 64 MiB (pipe(7)).
+impl Output {
+    /// Gives a flood a larger pipe. Only a flood, because what all pipes of a user may hold together
+    /// is limited, by default to 64 MiB (pipe(7)).
     fn widen(&mut self) {
         if !self.is_wide && self.tally.bytes() >= FLOOD_LEN {
             self.is_wide = true;
-            if let Some(receiver) = &self.receiver {
-                // Refused where that limit is reached: the pipe stays as it is.
-                let _ = fcntl_setpipe_size(receiver, WIDE_PIPE_LEN);
+            if let Some(source) = &self.source {
+                source.widen(WIDE_PIPE_LEN);
             }
         }
     }
 
     async fn readable(&self) {
-        match &self.receiver {
-            // An error shows again, and is handled, when it is read.
-            Some(receiver) => drop(receiver.readable().await),
+        match &self.source {
+            Some(source) => source.readable().await,
             None => std::future::pending().await,
         }
     }
 }
 
-/// With bytes to write, when the pipe takes some; without, when nobody reads it any more.
-async fn stdin_event(stdin: Option<&pipe::Sender>, has_bytes: bool) -> Event {
+/// With bytes to write, when they can be; without, when nobody reads them any more.
+async fn stdin_event(stdin: Option<&Drain>, has_bytes: bool) -> Event {
     let Some(stdin) = stdin else { return std::future::pending().await };
-    if has_bytes {
-        let _ = stdin.writable().await;
-        return Event::StdinReady;
+    let ready = if has_bytes { stdin.writable().await } else { stdin.broken().await };
+    match ready {
+        Ready::Writable => Event::StdinReady,
+        Ready::Broken => Event::StdinBroken,
     }
-    let _ = stdin.ready(Interest::ERROR).await;
-    Event::StdinBroken
 }
 
 async fn sleep_until_some(deadline: Option<Instant>) {
@@ -409,6 +445,11 @@ fn ended(status: &WaitIdStatus) -> Ended {
             Ended::Code(u8::try_from(status.exit_status().unwrap_or(0) & 0xff).unwrap_or(u8::MAX))
         }
     }
+}
+
+thread_local! {
+    /// What is read into. Nothing waits while it is in use, so that one is enough for all sessions.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Most bytes read at once.

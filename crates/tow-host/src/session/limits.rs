@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::log::LogLimits;
+
 /// How much, how many and how long. The defaults are what a node uses; tests shorten them.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -19,12 +21,9 @@ pub struct Limits {
     pub quiet: Duration,
     /// The longest that such a child's output is waited for after the exit.
     pub quiet_max: Duration,
-    /// Bytes of each output stream that are kept while nobody has taken them. A full log stops the
-    /// program's writing, as a full pipe does, while a viewer is there or expected.
-    pub log_len_max: usize,
-    /// Bytes of each output stream that are kept although they were taken, for a viewer that comes
-    /// back.
-    pub replay_len_max: usize,
+    /// How much of each output stream is kept. A log that is full stops the program's writing, as a
+    /// full pipe does, while the viewer that sets the pace is there or expected.
+    pub log: LogLimits,
     /// Bytes of stdin that may be under way.
     pub stdin_window: usize,
     /// Bytes of arguments and environment together, each with the NUL that ends it.
@@ -33,6 +32,8 @@ pub struct Limits {
     pub running_max: usize,
     /// Records of finished sessions that are kept.
     pub finished_max: usize,
+    /// How long those are kept.
+    pub finished_age_max: Duration,
     /// Bytes of output that all finished sessions keep together.
     pub finished_output_max: usize,
 }
@@ -46,12 +47,12 @@ impl Default for Limits {
             removal: Duration::from_millis(500),
             quiet: Duration::from_millis(100),
             quiet_max: Duration::from_secs(2),
-            log_len_max: 1 << 20,
-            replay_len_max: 1 << 20,
+            log: LogLimits::default(),
             stdin_window: 1 << 20,
             arguments_len_max: 128 << 10,
             running_max: 256,
             finished_max: 1_000,
+            finished_age_max: Duration::from_secs(7 * 86_400),
             finished_output_max: 64 << 20,
         }
     }
@@ -69,3 +70,5 @@ pub enum Containment {
 
 /// Length in characters of the request id that a client chooses (PROTOCOL 7.1).
 pub(super) const REQUEST_ID_LEN_MAX: usize = 64;
+/// Signals that wait for the keeper to send them.
+pub(super) const SIGNALS_WAITING_MAX: usize = 16;

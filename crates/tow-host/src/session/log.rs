@@ -22,18 +22,18 @@ use super::spill::{Refused, Spill, SpillDir};
 
 /// How much of a stream is kept, in bytes, and where.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LogLimits {
+pub struct LogLimits {
     /// Most in memory. What a viewer on a long fast path is behind fits, and the replay.
-    pub(super) memory_max: usize,
+    pub memory_max: usize,
     /// Kept in memory although it was acked, for viewers that look at what just went by. Less than
     /// `memory_max`.
-    pub(super) replay_max: usize,
+    pub replay_max: usize,
     /// The start of the stream that is kept for good: what a build or a job says first names its
     /// cause.
-    pub(super) head_max: u64,
+    pub head_max: u64,
     /// Most on disk that nobody has acked. A night's output of a job; 256 sessions of it are 16 GiB
     /// with both streams.
-    pub(super) tail_max: u64,
+    pub tail_max: u64,
 }
 
 impl Default for LogLimits {

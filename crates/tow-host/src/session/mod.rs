@@ -10,38 +10,35 @@
 //! never wait for a program.
 
 mod cgroup;
-#[allow(dead_code, reason = "not all of it is used yet")]
+mod ends;
 mod escape;
 mod keeper;
 mod limits;
-#[allow(dead_code, reason = "until programs are given one")]
 mod locale;
-#[allow(dead_code, reason = "not all of it is used yet")]
 mod log;
-#[allow(dead_code, reason = "not all of it is used yet")]
 mod model;
 mod pty;
 mod reap;
 mod registry;
-#[allow(dead_code, reason = "not all of it is used yet")]
 mod screen;
 mod signals;
 mod spawn;
 mod spec;
-#[allow(dead_code, reason = "not all of it is used yet")]
 mod spill;
 mod state;
-#[allow(dead_code, reason = "not all of it is used yet")]
+mod stdin;
 mod store;
 mod tree;
 mod viewer;
+mod viewers;
 
 use std::fmt;
 
 pub use limits::{Containment, Limits};
+pub use log::LogLimits;
 pub use registry::{Session, Sessions};
-pub use spec::{Spec, Stdin};
-pub use viewer::{Output, Viewer};
+pub use spec::{Spec, Stdin, Stdio};
+pub use viewer::{Output, Start, Viewer};
 
 /// The name of a session, unique on this machine: 12 characters of lower-case base32.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

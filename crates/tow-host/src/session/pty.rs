@@ -16,9 +16,9 @@ use rustix::termios::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tow_proto::message::Window;
 
 use super::spawn::{signal_by_terminal, watch};
-use super::spec::Window;
 
 /// The master of a terminal. Reads and writes as the ends of tokio's pipes do.
 pub(super) struct Pty {
@@ -72,7 +72,7 @@ impl Pty {
     /// # Errors
     /// The kernel's.
     pub(super) fn resize(&self, window: Window) -> io::Result<()> {
-        if window.is_known() {
+        if is_known(window) {
             tcsetwinsize(&self.master, winsize(window))?;
         }
         Ok(())
@@ -143,17 +143,15 @@ pub(super) fn open(window: Window) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     termios.special_codes[SpecialCodeIndex::VERASE] = DELETE;
     tcsetattr(&master, OptionalActions::Now, &termios)?;
     // Before there is a program: none ever sees another size first.
-    tcsetwinsize(&master, winsize(if window.is_known() { window } else { USUAL }))?;
+    tcsetwinsize(&master, winsize(if is_known(window) { window } else { USUAL }))?;
     let status = rustix::fs::fcntl_getfl(&master)?;
     rustix::fs::fcntl_setfl(&master, status | OFlags::NONBLOCK)?;
     Ok((master, slave))
 }
 
-impl Window {
-    /// A caller without a terminal of its own may say zero.
-    fn is_known(self) -> bool {
-        self.rows > 0 && self.cols > 0
-    }
+/// Zero stands for what nobody knows.
+fn is_known(window: Window) -> bool {
+    window.rows > 0 && window.cols > 0
 }
 
 fn winsize(window: Window) -> Winsize {

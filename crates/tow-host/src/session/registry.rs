@@ -3,21 +3,28 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tow_proto::message::ExitRecord;
+use tow_proto::message::{ExitRecord, Lease, STDERR, STDOUT, SessionInfo};
 use tow_proto::refusal::{Code, Refusal};
 
 use super::cgroup::Cgroups;
 use super::keeper::Keeper;
 use super::limits::REQUEST_ID_LEN_MAX;
+use super::log::Kept;
 use super::spec::{self, Plan};
-use super::state::{Order, Shared};
-use super::{Containment, Limits, SessionId, Spec, Viewer, reap, spawn};
+use super::spill::SpillDir;
+use super::state::{Facts, Order, Shared, seconds};
+use super::store::{Store, Stored};
+use super::{
+    Containment, Limits, SessionId, Spec, Start as Look, Stdio, Viewer, reap, signals, spawn,
+};
 
 /// Every session of this node. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -26,7 +33,11 @@ pub struct Sessions(Arc<Inner>);
 struct Inner {
     limits: Limits,
     cgroups: Option<Cgroups>,
+    store: Store,
+    spill: SpillDir,
     table: Mutex<Table>,
+    /// A session has ended.
+    one_ended: Notify,
     /// The keepers, and starts under way.
     tasks: TaskTracker,
     /// Stops the reaper, once nobody can start sessions and none runs.
@@ -36,8 +47,11 @@ struct Inner {
 #[derive(Default)]
 struct Table {
     sessions: HashMap<Key, Place>,
-    /// The finished ones, oldest first.
+    by_id: HashMap<String, Key>,
+    /// The finished ones that are in memory, oldest first.
     finished: VecDeque<Finished>,
+    /// The finished ones that are on disk, oldest first.
+    stored: VecDeque<Stored>,
     is_stopping: bool,
 }
 
@@ -88,39 +102,90 @@ pub struct Session {
 impl Session {
     /// Its name.
     pub fn id(&self) -> &SessionId {
-        &self.shared.id
+        &self.shared.facts.id
     }
 
-    /// Starts to look at it, from an absolute offset of either output. What is kept no more shows
-    /// as a gap. The newest viewer sets the pace: others that fall behind by more than the log
-    /// keeps lose bytes, and are told so.
-    pub fn attach(&self, stdout_from: u64, stderr_from: u64) -> Viewer {
-        Viewer::new(Arc::clone(&self.shared), [stdout_from, stderr_from])
+    /// Who started it.
+    pub fn owner(&self) -> &str {
+        &self.shared.facts.owner
+    }
+
+    /// Whether it runs on a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.shared.facts.is_terminal
+    }
+
+    /// Starts to look at it. What is kept no more shows as a gap, or as a terminal's screen.
+    ///
+    /// # Errors
+    /// `Malformed` for an offset beyond a stream's end, `Busy` for too many viewers or writers.
+    pub fn attach(&self, start: &Look) -> Result<Viewer, Refusal> {
+        Viewer::new(Arc::clone(&self.shared), start)
     }
 
     /// How it ended, if it has.
     pub fn exit(&self) -> Option<ExitRecord> {
         self.shared.lock().exit.clone()
     }
+
+    /// As a list shows it.
+    pub fn info(&self) -> SessionInfo {
+        self.shared.info()
+    }
+
+    /// Sends a signal to each of its processes, and says to how many.
+    ///
+    /// # Errors
+    /// `BadArgument` for a name that is no signal's, `SessionEnded` where there is nobody left.
+    pub async fn signal_tree(&self, name: &str) -> Result<u32, Refusal> {
+        let signal = signals::by_name(name)
+            .ok_or_else(|| Refusal::about(Code::BadArgument, name.as_bytes()))?;
+        let tree = {
+            let mut state = self.shared.lock();
+            if state.exit.is_none() {
+                state.user_signal = Some(signal);
+            }
+            state.tree.clone().ok_or(Code::SessionEnded)?
+        };
+        match tree.signal_tree(signal).await {
+            0 => Err(Code::SessionEnded.into()),
+            count => Ok(u32::try_from(count).unwrap_or(u32::MAX)),
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.shared.lock().exit.is_some()
+    }
 }
 
 impl Sessions {
-    /// No sessions yet. Within a runtime. This process becomes the one that orphans of its sessions
-    /// come to, and reaps them.
+    /// The sessions of this machine: those that `store`, a directory, remembers, and none that
+    /// runs. Within a runtime. This process becomes the one that orphans of its sessions come to,
+    /// and reaps them. Without a directory, finished sessions are remembered by this process alone,
+    /// and logs are no longer than memory allows.
     ///
     /// # Errors
-    /// The kernel or the runtime refuses.
-    pub fn new(limits: Limits) -> io::Result<Self> {
+    /// The kernel or the runtime refuses, or the directory can't be used.
+    pub fn new(mut limits: Limits, store: Option<PathBuf>) -> io::Result<Self> {
+        if store.is_none() {
+            (limits.log.head_max, limits.log.tail_max) = (0, 0);
+        }
+        let spill = store.as_deref().map_or_else(SpillDir::nowhere, SpillDir::at);
+        let store = store.map_or_else(|| Ok(Store::nowhere()), Store::open)?;
         let stop = CancellationToken::new();
         tokio::spawn(reap::reap_orphans(reap::become_subreaper()?, stop.clone()));
         let cgroups = match limits.containment {
             Containment::Cgroup => Cgroups::find(),
             Containment::ProcessTree => None,
         };
+        let table = Table { stored: store.load().into(), ..Table::default() };
         Ok(Self(Arc::new(Inner {
             limits,
             cgroups,
-            table: Mutex::default(),
+            store,
+            spill,
+            table: Mutex::new(table),
+            one_ended: Notify::new(),
             tasks: TaskTracker::new(),
             _reaper: stop.drop_guard(),
         })))
@@ -159,9 +224,84 @@ impl Sessions {
         self.0.lock().running().count()
     }
 
+    /// Returns when no session runs.
+    pub async fn ended(&self) {
+        loop {
+            let one_ended = self.0.one_ended.notified();
+            if self.running() == 0 {
+                return;
+            }
+            one_ended.await;
+        }
+    }
+
+    /// The session of that name, running or finished; it may be read from disk.
+    pub fn find(&self, id: &str) -> Option<Session> {
+        let stored = {
+            let table = self.0.lock();
+            if let Some(session) = table.session(id) {
+                return Some(session.clone());
+            }
+            table.stored.iter().find(|stored| stored.id.as_str() == id)?.clone()
+        };
+        self.0.restore(&stored)
+    }
+
+    /// All sessions, running and finished, oldest first.
+    pub fn list(&self) -> Vec<SessionInfo> {
+        let table = self.0.lock();
+        let in_memory = table.sessions.values().filter_map(|place| place.session.get());
+        let mut list: Vec<_> = in_memory.map(Session::info).collect();
+        let on_disk =
+            table.stored.iter().filter(|stored| table.session(stored.id.as_str()).is_none());
+        list.extend(on_disk.map(info));
+        drop(table);
+        list.sort_by(|one, other| (one.started, &one.id).cmp(&(other.started, &other.id)));
+        list
+    }
+
+    /// Forgets a session that has ended, and ends what it has left running.
+    ///
+    /// # Errors
+    /// `UnknownSession`, `SessionRuns`.
+    pub fn remove(&self, id: &str) -> Result<(), Refusal> {
+        let mut table = self.0.lock();
+        let session = table.session(id).cloned();
+        let stored = table.stored.iter().position(|stored| stored.id.as_str() == id);
+        if session.as_ref().is_some_and(|session| !session.has_ended()) {
+            return Err(Code::SessionRuns.into());
+        }
+        if session.is_none() && stored.is_none() {
+            return Err(Code::UnknownSession.into());
+        }
+        table.forget(id);
+        let stored = stored.and_then(|place| table.stored.remove(place));
+        drop(table);
+        if let Some(stored) = stored
+            && let Err(error) = self.0.store.remove(&stored.id)
+        {
+            tracing::warn!(%id, %error, "its record can't be removed");
+        }
+        if let Some(session) = session {
+            self.end_rest(&session);
+        }
+        Ok(())
+    }
+
     /// Ends all that a removed key has started: HUP and TERM at once, KILL soon.
     pub fn end_all_of(&self, owner: &str) {
         self.order_all(Order::Removed, |(of, _)| of == owner);
+        let table = self.0.lock();
+        let sessions = table.sessions.values().filter_map(|place| place.session.get());
+        let theirs = sessions.filter(|session| session.owner() == owner && session.has_ended());
+        theirs.for_each(|session| self.end_rest(session));
+    }
+
+    /// Kills what has outlived a session's own program.
+    fn end_rest(&self, session: &Session) {
+        if let Some(tree) = session.shared.lock().tree.take() {
+            self.0.tasks.spawn(async move { tree.kill_rest().await });
+        }
     }
 
     /// Starts no more, ends all, and returns when all have ended.
@@ -188,6 +328,12 @@ impl Sessions {
         if let Some(place) = table.sessions.get(key) {
             return Ok(Arc::clone(place));
         }
+        let is_it = |stored: &&Stored| (&stored.owner, &stored.request) == (&key.0, &key.1);
+        if let Some(stored) = table.stored.iter().find(is_it).cloned() {
+            drop(table);
+            let session = self.0.restore(&stored).ok_or(Code::UnknownSession)?;
+            return Ok(Arc::new(Start { session: OnceCell::from(session), ..Start::default() }));
+        }
         if table.is_stopping {
             return Err(Code::Stopping.into());
         }
@@ -201,6 +347,7 @@ impl Sessions {
 
     async fn begin(&self, key: Key, place: &Place, spec: Spec) -> Result<Session, Refusal> {
         let (this, start) = (Arc::clone(&self.0), Arc::clone(place));
+        let (owner, request_id) = key.clone();
         let begun = tokio::task::spawn_blocking(move || {
             if let Some(order) = start.order.get() {
                 return Err(order.refusal());
@@ -210,17 +357,30 @@ impl Sessions {
             let plan = Plan::new(&spec, &id, &this.limits)?;
             let spawned = spawn::spawn(plan, this.cgroups.as_ref());
             let spawned = spawned.map_err(|error| refusal(&error, &spec))?;
-            Keeper::new(id, spawned, &spec, &this.limits).map_err(|error| refusal(&error, &spec))
+            let facts = Facts {
+                id,
+                owner,
+                request_id,
+                program: spec.program.clone(),
+                is_terminal: matches!(spec.stdio, Stdio::Terminal(_)),
+                started: SystemTime::now(),
+            };
+            Keeper::new(facts, spawned, &spec, &this.limits, &this.spill)
+                .map_err(|error| refusal(&error, &spec))
         });
         let (keeper, shared) = begun.await.unwrap_or_else(|_| Err(Code::Internal.into()))?;
-        let table = self.0.lock();
+        let mut table = self.0.lock();
         place.run(&shared);
+        table.by_id.insert(shared.facts.id.to_string(), key.clone());
         drop(table);
         let this = self.clone();
         let finished = Arc::clone(&shared);
         self.0.tasks.spawn(async move {
             keeper.run().await;
             this.0.lock().retire(key, &finished, &this.0.limits);
+            this.0.one_ended.notify_waiters();
+            // Waits for the disk.
+            let _ = tokio::task::spawn_blocking(move || this.0.save(&finished)).await;
         });
         Ok(Session { shared })
     }
@@ -240,23 +400,117 @@ impl Inner {
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// A finished session as it is on disk.
+    fn restore(&self, stored: &Stored) -> Option<Session> {
+        let log = |stream| {
+            self.store.log(stored, stream).inspect_err(|error| {
+                tracing::warn!(id = %stored.id, %error, "its output can't be read");
+            })
+        };
+        let logs = [log(STDOUT).ok()?, log(STDERR).ok()?];
+        let since_1970 = |secs| SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
+        let facts = Facts {
+            id: stored.id.clone(),
+            owner: stored.owner.clone(),
+            request_id: stored.request.clone(),
+            program: stored.program.clone(),
+            is_terminal: stored.has_terminal,
+            started: since_1970(stored.started),
+        };
+        let ended = since_1970(stored.ended);
+        let shared = Shared::ended(facts, logs, stored.exit.clone(), ended, &self.limits);
+        Some(Session { shared: Arc::new(shared) })
+    }
+
+    /// Puts a finished session on disk: its record, and, where it was left to itself, its output,
+    /// which then needs no memory.
+    fn save(&self, shared: &Shared) {
+        let state = shared.lock();
+        let Some(exit) = state.exit.clone() else { return };
+        let was_left_alone = state.lease == Lease::Detached;
+        let mut stored = Stored {
+            id: shared.facts.id.clone(),
+            owner: shared.facts.owner.clone(),
+            request: shared.facts.request_id.clone(),
+            program: shared.facts.program.clone(),
+            has_terminal: shared.facts.is_terminal,
+            started: seconds(shared.facts.started),
+            ended: state.ended.map_or(0, seconds),
+            exit,
+            kept: [Kept::nothing(0); 2],
+        };
+        let logs = [&state.logs[0], &state.logs[1]].map(|log| was_left_alone.then_some(log));
+        let saved = self.store.save(&mut stored, logs);
+        drop(state);
+        match saved {
+            Ok(()) if self.store.is_somewhere() => {
+                let mut table = self.lock();
+                if table.session(shared.facts.id.as_str()).is_none() {
+                    // It was removed meanwhile.
+                    drop(table);
+                    let _ = self.store.remove(&stored.id);
+                    return;
+                }
+                if was_left_alone && shared.lock().tree.is_none() {
+                    table.forget(shared.facts.id.as_str());
+                }
+                table.stored.push_back(stored);
+                let too_old = table.too_old(&self.limits);
+                drop(table);
+                for id in too_old {
+                    let _ = self.store.remove(&id);
+                }
+            }
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(id = %stored.id, %error, "its record can't be kept on disk");
+            }
+        }
+    }
 }
 
 impl Table {
     /// Those that run, or are being started.
     fn running(&self) -> impl Iterator<Item = (&Key, &Place)> {
-        let runs =
-            |place: &Place| place.session.get().is_none_or(|session| session.exit().is_none());
+        let runs = |place: &Place| place.session.get().is_none_or(|session| !session.has_ended());
         self.sessions.iter().filter(move |(_, place)| runs(place))
     }
 
-    /// Remembers one more finished session, within the limits.
+    /// One that is in memory.
+    fn session(&self, id: &str) -> Option<&Session> {
+        self.sessions.get(self.by_id.get(id)?)?.session.get()
+    }
+
+    /// Takes one out of memory.
+    fn forget(&mut self, id: &str) {
+        if let Some(key) = self.by_id.remove(id) {
+            self.sessions.remove(&key);
+            self.finished.retain(|finished| finished.key != key);
+        }
+    }
+
+    /// Takes out those on disk that are too many, or ended too long ago, and names them.
+    fn too_old(&mut self, limits: &Limits) -> Vec<SessionId> {
+        let oldest = seconds(SystemTime::now()).saturating_sub(limits.finished_age_max.as_secs());
+        let mut too_old = Vec::new();
+        while self.stored.len() > limits.finished_max
+            || self.stored.front().is_some_and(|stored| stored.ended < oldest)
+        {
+            let Some(stored) = self.stored.pop_front() else { break };
+            too_old.push(stored.id);
+        }
+        too_old
+    }
+
+    /// Remembers one more finished session in memory, within the limits.
     fn retire(&mut self, key: Key, shared: &Shared, limits: &Limits) {
         self.finished.push_back(Finished { key, kept_len: shared.lock().kept_len() });
         if self.finished.len() > limits.finished_max
             && let Some(oldest) = self.finished.pop_front()
         {
             self.sessions.remove(&oldest.key);
+            self.by_id.retain(|_, key| *key != oldest.key);
         }
         let mut kept_len: usize = self.finished.iter().map(|finished| finished.kept_len).sum();
         for finished in &mut self.finished {
@@ -271,6 +525,24 @@ impl Table {
                 state.logs.iter_mut().for_each(|log| log.forget());
             }
         }
+    }
+}
+
+/// A session that is on disk, as a list shows it.
+fn info(stored: &Stored) -> SessionInfo {
+    SessionInfo {
+        id: stored.id.to_string(),
+        owner: stored.owner.clone(),
+        program: stored.program.clone(),
+        terminal: stored.has_terminal,
+        started: stored.started,
+        lease: Lease::Attached,
+        typing: 0,
+        watching: 0,
+        stdout: stored.exit.stdout.bytes,
+        stderr: stored.exit.stderr.bytes,
+        exit: Some(Box::new(stored.exit.clone())),
+        ended: Some(stored.ended),
     }
 }
 

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use tow_proto::byte_string::ByteString;
-use tow_proto::message::{Lease, Program};
+use tow_proto::message::{Lease, Program, Window};
 use tow_proto::refusal::{Code, Refusal};
 
+use super::locale::{self, Installed};
+use super::screen::Size;
 use super::{ID_VARIABLE, Limits, SessionId};
 
 /// What to run, and for whom.
@@ -34,8 +36,10 @@ pub struct Spec {
     pub lang: Option<OsString>,
     /// Variables that are set on top of the account's.
     pub env: Vec<(OsString, OsString)>,
-    /// What stdin is.
-    pub stdin: Stdin,
+    /// The client's locale, such as `de_DE.UTF-8`, or nothing: taken where it is installed.
+    pub locale: String,
+    /// What stdin, stdout and stderr are.
+    pub stdio: Stdio,
     /// After this it is ended.
     pub timeout: Option<Duration>,
     /// How long it outlives its last viewer.
@@ -69,24 +73,11 @@ pub(super) struct Plan {
 
 /// What a program's stdin, stdout and stderr are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stdio {
+pub enum Stdio {
     /// A pipe each, or nothing for stdin.
     Pipes(Stdin),
     /// One terminal of this size, which is also its controlling terminal.
     Terminal(Window),
-}
-
-/// The size of a terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
-    /// Lines of text.
-    pub(super) rows: u16,
-    /// Characters in each.
-    pub(super) cols: u16,
-    /// Its width in pixels; 0 where that is not known.
-    pub(super) xpixel: u16,
-    /// Its height in pixels; 0 where that is not known.
-    pub(super) ypixel: u16,
 }
 
 impl Plan {
@@ -95,18 +86,24 @@ impl Plan {
     /// # Errors
     /// `BadArgument`, `TooLong` or `NoWorkingDirectory`.
     pub(super) fn new(spec: &Spec, id: &SessionId, limits: &Limits) -> Result<Self, Refusal> {
-        let argv = argv(spec)?;
+        let (program, argv) = command(spec)?;
         let variables = variables(spec, id)?;
         let path = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value);
         let candidates =
-            candidates(&argv[0], path.map_or(OsStr::new(""), |path| path.as_os_str()))?;
+            candidates(&program, path.map_or(OsStr::new(""), |path| path.as_os_str()))?;
         let env = variables.iter().map(|(name, value)| definition(name, value));
         let env = env.collect::<Result<Vec<_>, _>>()?;
         let len: usize = argv.iter().chain(&env).map(|text| text.as_bytes_with_nul().len()).sum();
         if len > limits.arguments_len_max {
             return Err(Refusal::new(Code::TooLong).with_count(limits.arguments_len_max as u64));
         }
-        let stdio = Stdio::Pipes(spec.stdin);
+        let stdio = match spec.stdio {
+            Stdio::Pipes(stdin) => Stdio::Pipes(stdin),
+            Stdio::Terminal(window) => {
+                let Size { rows, cols } = Size::sane(window.rows, window.cols, None);
+                Stdio::Terminal(Window { rows, cols, ..window })
+            }
+        };
         Ok(Self { id: id.clone(), candidates, argv, env, cwd: open_cwd(spec)?, stdio })
     }
 }
@@ -115,20 +112,27 @@ impl Plan {
 pub(super) fn subject(spec: &Spec) -> ByteString {
     match &spec.program {
         Program::Argv(words) => words.first().cloned().unwrap_or_default(),
-        Program::Shell(_) => spec.shell.as_os_str().as_bytes().into(),
+        Program::Shell(_) | Program::Login => spec.shell.as_os_str().as_bytes().into(),
     }
 }
 
-fn argv(spec: &Spec) -> Result<Vec<CString>, Refusal> {
+/// What is to be executed, and its arguments with the name it is given.
+fn command(spec: &Spec) -> Result<(CString, Vec<CString>), Refusal> {
+    let shell = spec.shell.as_os_str().as_bytes();
     let words: Vec<&[u8]> = match &spec.program {
         Program::Argv(words) => words.iter().map(ByteString::as_bytes).collect(),
-        Program::Shell(line) => vec![spec.shell.as_os_str().as_bytes(), b"-c", line.as_bytes()],
+        Program::Shell(line) => vec![shell, b"-c", line.as_bytes()],
+        Program::Login => {
+            // What a shell is called by whoever logs somebody in (login(1)).
+            let name = shell.rsplit(|byte| *byte == b'/').next().unwrap_or(shell);
+            return Ok((c_string(shell)?, vec![c_string(&[b"-", name].concat())?]));
+        }
     };
     let words = words.into_iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
-    if words.first().is_none_or(|program| program.is_empty()) {
-        return Err(Code::BadArgument.into());
+    match words.first() {
+        Some(program) if !program.is_empty() => Ok((program.clone(), words)),
+        _ => Err(Code::BadArgument.into()),
     }
-    Ok(words)
 }
 
 /// The account's variables, then the spec's, then ours: later ones replace earlier ones.
@@ -140,7 +144,11 @@ fn variables(spec: &Spec, id: &SessionId) -> Result<Vec<(OsString, OsString)>, R
         ("SHELL".into(), spec.shell.clone().into()),
         ("PATH".into(), spec.path.clone()),
     ];
-    variables.extend(spec.lang.clone().map(|lang| ("LANG".into(), lang)));
+    let locale = locale::choose(&spec.locale, spec.lang.as_deref(), Installed::read());
+    variables.extend(locale.map(|locale| ("LANG".into(), locale.into())));
+    if matches!(spec.stdio, Stdio::Terminal(_)) {
+        variables.push(("TERM".into(), USUAL_TERMINAL.into()));
+    }
     for (name, value) in &spec.env {
         if is_refused(name.as_bytes()) {
             return Err(Refusal::about(Code::BadArgument, name.as_bytes()));
@@ -209,3 +217,6 @@ pub(super) fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN];
     shortages.iter().any(|shortage| error.raw_os_error() == Some(shortage.raw_os_error()))
 }
+
+/// The terminal that most programs know best, where the client does not name its own.
+const USUAL_TERMINAL: &str = "xterm-256color";

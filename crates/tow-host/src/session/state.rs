@@ -1,29 +1,55 @@
 //! What a session's keeper and its viewers share. Nothing here waits: whoever changes something
 //! wakes the other side.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use rustix::process::{Pid, Signal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tow_proto::content::Hash;
-use tow_proto::message::{EndedBy, ExitRecord, Lease};
+use tow_proto::content::{Hash, Tally};
+use tow_proto::message::{EndedBy, ExitRecord, Lease, Program, SessionInfo, Window};
 use tow_proto::refusal::{Code, Refusal};
 
+use super::limits::SIGNALS_WAITING_MAX;
 use super::log::{Log, LogLimits};
+use super::model::{LAG_MAX, Model};
+use super::screen::Size;
+use super::spec::{Spec, Stdio};
 use super::spill::SpillDir;
+use super::stdin::StdinQueue;
+use super::tree::Tree;
+use super::viewers::{Viewers, Visits};
 use super::{Limits, SessionId, Stdin};
 
 /// One session, as seen from both sides.
 pub(super) struct Shared {
-    /// Its name.
-    pub(super) id: SessionId,
+    /// What never changes.
+    pub(super) facts: Facts,
     state: Mutex<State>,
+    /// What its terminal shows, where it has one. Locked before the state, where both are.
+    pub(super) model: Option<Mutex<Model>>,
     /// The viewers have something new to look at.
     pub(super) changed: Notify,
     /// The keeper has something new to do.
     pub(super) asked: Notify,
+}
+
+/// What is known of a session from its start.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    /// Its name.
+    pub(super) id: SessionId,
+    /// Who started it.
+    pub(super) owner: String,
+    /// What its starter called it.
+    pub(super) request_id: String,
+    /// What it runs.
+    pub(super) program: Program,
+    /// It runs on a terminal.
+    pub(super) is_terminal: bool,
+    /// When it started.
+    pub(super) started: SystemTime,
 }
 
 /// Why a session is ended from here.
@@ -35,7 +61,7 @@ pub(super) enum Order {
     Lease,
     /// Its owner's key was removed.
     Removed,
-    /// The node stops.
+    /// The keeper stops.
     Stopping,
 }
 
@@ -64,32 +90,35 @@ pub(super) struct State {
     pub(super) logs: [Log; 2],
     /// What is on its way to the program.
     pub(super) stdin: StdinQueue,
+    /// Who looks.
+    pub(super) viewers: Viewers,
     /// How it ended.
     pub(super) exit: Option<ExitRecord>,
+    /// When it ended.
+    pub(super) ended: Option<SystemTime>,
     /// Streams that nobody wants any more.
     pub(super) stop: [bool; 2],
     /// It is to be ended; the first reason stands.
     pub(super) order: Option<Order>,
     /// The leader, while its number can't mean another process.
     pub(super) leader: Option<Pid>,
+    /// All of its processes, as long as there can be any.
+    pub(super) tree: Option<Tree>,
     /// The last signal that a viewer asked for.
     pub(super) user_signal: Option<Signal>,
+    /// Signals for the terminal's foreground group.
+    pub(super) terminal_signals: Vec<Signal>,
+    /// A size that the terminal is to get.
+    pub(super) window_asked: Option<Window>,
+    /// The size that it has, or will have soon.
+    pub(super) window: Option<Window>,
+    /// How long it outlives its last viewer.
+    pub(super) lease: Lease,
     /// No viewer is waited for any more.
     pub(super) lease_is_over: bool,
-    viewers: Vec<Watching>,
-    viewers_ever: u64,
-    /// How far the last viewer had come when it left.
-    left_at: [u64; 2],
-    vacant_since: Instant,
-    log_len_max: usize,
+    log_limits: LogLimits,
     /// The keeper waits for room in these logs.
     waits_for_room: [bool; 2],
-}
-
-/// A viewer that is there, and how far it has taken each stream.
-struct Watching {
-    number: u64,
-    taken: [u64; 2],
 }
 
 /// What the keeper needs to know before it waits.
@@ -98,52 +127,67 @@ pub(super) struct Look {
     pub(super) has_room: [bool; 2],
     /// Since when nobody is there but somebody is waited for, and whether there was a viewer ever.
     pub(super) vacant: Option<(Instant, Visits)>,
-}
-
-/// Whether a session has had a viewer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Visits {
-    /// Not one.
-    None,
-    /// At least one.
-    Some,
+    /// How long the session outlives its last viewer.
+    pub(super) lease: Lease,
 }
 
 impl Shared {
     /// A session that has just begun.
     pub(super) fn new(
-        id: SessionId,
+        facts: Facts,
+        spec: &Spec,
         leader: Pid,
-        stdin: Stdin,
-        lease: Lease,
+        tree: Tree,
+        limits: &Limits,
+        dir: &SpillDir,
+    ) -> Self {
+        let log = || Log::new(limits.log, dir.clone());
+        let (window, stdin_window) = match spec.stdio {
+            Stdio::Pipes(Stdin::Open) => (None, limits.stdin_window),
+            Stdio::Pipes(Stdin::Null) => (None, 0),
+            Stdio::Terminal(window) => (Some(window), limits.stdin_window),
+        };
+        let mut state =
+            State::new([log(), log()], StdinQueue::new(stdin_window), spec.lease, limits.log);
+        if window.is_some() {
+            // A terminal has one output.
+            state.logs[1].finish(Tally::default().hash());
+        }
+        state.leader = Some(leader);
+        state.tree = Some(tree);
+        state.window = window;
+        let model =
+            window.map(|window| Mutex::new(Model::new(Size::sane(window.rows, window.cols, None))));
+        Self::with(facts, state, model)
+    }
+
+    /// A session that ended some time ago.
+    pub(super) fn ended(
+        facts: Facts,
+        logs: [Log; 2],
+        exit: ExitRecord,
+        ended: SystemTime,
         limits: &Limits,
     ) -> Self {
-        let kept_max = limits.log_len_max + limits.replay_len_max;
-        let log_limits =
-            LogLimits { memory_max: kept_max, replay_max: kept_max, head_max: 0, tail_max: 0 };
-        let log = || Log::new(log_limits, SpillDir::nowhere());
-        let state = State {
-            logs: [log(), log()],
-            stdin: StdinQueue::new(stdin, limits.stdin_window),
-            exit: None,
-            stop: [false; 2],
-            order: None,
-            leader: Some(leader),
-            user_signal: None,
-            lease_is_over: lease == Lease::Detached,
-            viewers: Vec::new(),
-            viewers_ever: 0,
-            left_at: [0; 2],
-            vacant_since: Instant::now(),
-            log_len_max: limits.log_len_max,
-            waits_for_room: [false; 2],
-        };
-        Self { id, state: Mutex::new(state), changed: Notify::new(), asked: Notify::new() }
+        let mut state = State::new(logs, StdinQueue::new(0), Lease::Detached, limits.log);
+        state.exit = Some(exit);
+        state.ended = Some(ended);
+        Self::with(facts, state, None)
+    }
+
+    fn with(facts: Facts, state: State, model: Option<Mutex<Model>>) -> Self {
+        let (changed, asked) = (Notify::new(), Notify::new());
+        Self { facts, state: Mutex::new(state), model, changed, asked }
     }
 
     /// The state; never held across an await.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The terminal's model; never held across an await.
+    pub(super) fn lock_model(&self) -> Option<MutexGuard<'_, Model>> {
+        Some(self.model.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Has the session ended, unless that is under way.
@@ -155,11 +199,28 @@ impl Shared {
     /// Bytes that were read from an output. Says how much more there is room for.
     pub(super) fn append(&self, index: usize, bytes: &[u8]) -> usize {
         let mut state = self.lock();
-        state.logs[index].append(bytes, u64::MAX);
+        let needed_from = state.viewers.needed_from(index);
+        state.logs[index].append(bytes, needed_from);
         let room = state.room(index);
         drop(state);
         self.changed.notify_waiters();
         room
+    }
+
+    /// Parses what the terminal's model is behind by, where that is much.
+    pub(super) fn keep_model_up(&self) {
+        let Some(mut model) = self.lock_model() else { return };
+        loop {
+            let unparsed = {
+                let state = self.lock();
+                let log = &state.logs[0];
+                if log.total() - model.fed_to() <= LAG_MAX as u64 {
+                    return;
+                }
+                log.copy(log.readable_from(model.fed_to()), MODEL_PORTION_LEN)
+            };
+            model.feed(&unparsed);
+        }
     }
 
     /// An output is complete.
@@ -173,72 +234,116 @@ impl Shared {
         let mut state = self.lock();
         state.stdin.close();
         state.exit = Some(record);
+        state.ended = Some(SystemTime::now());
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// As a list of sessions shows it.
+    pub(super) fn info(&self) -> SessionInfo {
+        let state = self.lock();
+        let (typing, watching) = state.viewers.counts();
+        SessionInfo {
+            id: self.facts.id.to_string(),
+            owner: self.facts.owner.clone(),
+            program: self.facts.program.clone(),
+            terminal: self.facts.is_terminal,
+            started: seconds(self.facts.started),
+            lease: state.lease,
+            typing,
+            watching,
+            stdout: state.logs[0].total(),
+            stderr: state.logs[1].total(),
+            exit: state.exit.clone().map(Box::new),
+            ended: state.ended.map(seconds),
+        }
     }
 }
 
 impl State {
-    /// How many bytes may be read from an output now. The newest viewer sets the pace; older ones
-    /// that fall behind the log lose bytes and are told so. While nobody is there but somebody may
-    /// come, the last one's position stands.
+    fn new(logs: [Log; 2], stdin: StdinQueue, lease: Lease, log_limits: LogLimits) -> Self {
+        Self {
+            logs,
+            stdin,
+            viewers: Viewers::new(),
+            exit: None,
+            ended: None,
+            stop: [false; 2],
+            order: None,
+            leader: None,
+            tree: None,
+            user_signal: None,
+            terminal_signals: Vec::new(),
+            window_asked: None,
+            window: None,
+            lease,
+            lease_is_over: lease == Lease::Detached,
+            log_limits,
+            waits_for_room: [false; 2],
+        }
+    }
+
+    /// How many bytes may be read from an output now. The newest typing viewer sets the pace; while
+    /// it is away but expected, the disk takes what memory does not. Whoever else falls behind what
+    /// is kept loses bytes and is told so.
     pub(super) fn room(&self, index: usize) -> usize {
-        let taken = match (self.order, self.viewers.last()) {
+        if matches!(self.order, Some(Order::Removed | Order::Stopping)) {
             // The session ends, whether its viewers take what is left or not.
-            (Some(Order::Removed | Order::Stopping), _) => return usize::MAX,
-            (_, Some(viewer)) => viewer.taken[index],
-            (_, None) if self.lease_is_over => return usize::MAX,
-            (_, None) => self.left_at[index],
+            return usize::MAX;
+        }
+        let limits = &self.log_limits;
+        let kept_max = match self.viewers.pace(index) {
+            Some(_) => limits.memory_max,
+            None if self.lease_is_over || self.viewers.vacant().is_none() => return usize::MAX,
+            None => limits.memory_max + usize::try_from(limits.tail_max).unwrap_or(usize::MAX / 2),
         };
-        let untaken = self.logs[index].total().saturating_sub(taken);
-        self.log_len_max.saturating_sub(usize::try_from(untaken).unwrap_or(usize::MAX))
+        let needed = self.logs[index].total().saturating_sub(self.viewers.needed_from(index));
+        kept_max.saturating_sub(usize::try_from(needed).unwrap_or(usize::MAX))
     }
 
     /// The situation before the keeper waits; it will be woken when a log that was full has room.
     pub(super) fn look(&mut self) -> Look {
         let has_room = [0, 1].map(|index| self.room(index) >= self.room_worth_reading());
         self.waits_for_room = has_room.map(|has_room| !has_room);
-        let visits = if self.viewers_ever > 0 { Visits::Some } else { Visits::None };
-        let is_waiting = self.viewers.is_empty() && !self.lease_is_over;
-        let vacant = is_waiting.then_some((self.vacant_since, visits));
-        Look { has_room, vacant }
+        let vacant = self.viewers.vacant().filter(|_| !self.lease_is_over);
+        Look { has_room, vacant, lease: self.lease }
     }
 
     /// Many small reads cost more than a short wait for a viewer that is behind anyway.
     fn room_worth_reading(&self) -> usize {
-        (self.log_len_max / 2).clamp(1, 64 << 10)
+        (self.log_limits.memory_max / 2).clamp(1, 64 << 10)
     }
 
-    /// A viewer comes and has the streams up to `from`. Gives its number.
-    pub(super) fn arrive(&mut self, from: [u64; 2]) -> u64 {
-        self.viewers_ever += 1;
-        self.viewers.push(Watching { number: self.viewers_ever, taken: from });
-        self.viewers_ever
-    }
-
-    /// A viewer goes.
-    pub(super) fn leave(&mut self, number: u64) {
-        let Some(place) = self.viewers.iter().position(|viewer| viewer.number == number) else {
-            return;
-        };
-        let viewer = self.viewers.remove(place);
-        if self.viewers.is_empty() {
-            self.left_at = viewer.taken;
-            self.vacant_since = Instant::now();
-        }
-    }
-
-    /// A viewer has taken a stream up to `to`. Says whether the keeper waits for that.
+    /// A viewer has consumed a stream up to `to`. Says whether the keeper waits for that.
     #[must_use]
-    pub(super) fn took(&mut self, number: u64, index: usize, to: u64) -> Wake {
-        if let Some(viewer) = self.viewers.iter_mut().find(|viewer| viewer.number == number) {
-            viewer.taken[index] = to;
-        }
+    pub(super) fn consumed(&mut self, number: u64, index: usize, to: u64) -> Wake {
+        self.viewers.consumed(number, index, to);
+        let needed_from = self.viewers.needed_from(index);
+        self.logs[index].release(needed_from);
         if self.waits_for_room[index] && self.room(index) >= self.room_worth_reading() {
             self.waits_for_room[index] = false;
             return Wake::Keeper;
         }
         Wake::Nobody
+    }
+
+    /// The terminal is to be as large as `window`; what is not known stays.
+    pub(super) fn ask_window(&mut self, window: Window) {
+        let Some(old) = self.window else { return };
+        let last = Size::sane(old.rows, old.cols, None);
+        let size = Size::sane(window.rows, window.cols, Some(last));
+        let window = Window { rows: size.rows, cols: size.cols, ..window };
+        if self.window != Some(window) {
+            self.window = Some(window);
+            self.window_asked = Some(window);
+        }
+    }
+
+    /// Has the keeper send a signal to whatever is in the foreground of the terminal.
+    pub(super) fn ask_terminal_signal(&mut self, signal: Signal) {
+        if self.terminal_signals.len() < SIGNALS_WAITING_MAX {
+            self.terminal_signals.push(signal);
+        }
     }
 
     /// Bytes of output that are kept in memory.
@@ -256,85 +361,10 @@ pub(super) enum Wake {
     Nobody,
 }
 
-/// Bytes on their way to the program, never more than the window.
-pub(super) struct StdinQueue {
-    /// Not yet handed to the keeper.
-    bytes: VecDeque<u8>,
-    /// How many have come from viewers.
-    received: u64,
-    /// How many the program's pipe has taken.
-    written: u64,
-    window: u64,
-    /// No more will come.
-    pub(super) is_ended: bool,
-    /// No more is of use.
-    is_closed: bool,
-    /// There is a pipe that viewers may write to.
-    pub(super) is_open_at_start: bool,
+/// Whole seconds since 1970.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-impl StdinQueue {
-    fn new(stdin: Stdin, window: usize) -> Self {
-        let is_open = stdin == Stdin::Open;
-        Self {
-            bytes: VecDeque::new(),
-            received: 0,
-            written: 0,
-            window: if is_open { window as u64 } else { 0 },
-            is_ended: !is_open,
-            is_closed: !is_open,
-            is_open_at_start: is_open,
-        }
-    }
-
-    /// Offset up to which viewers may send.
-    pub(super) fn to(&self) -> u64 {
-        self.written + self.window
-    }
-
-    /// How many bytes have come from viewers: where a viewer that comes back goes on.
-    pub(super) fn received(&self) -> u64 {
-        self.received
-    }
-
-    /// How many bytes may be under way.
-    pub(super) fn window(&self) -> u64 {
-        self.window
-    }
-
-    /// No more is of use: the program reads no more, or has ended.
-    pub(super) fn is_closed(&self) -> bool {
-        self.is_closed
-    }
-
-    /// Takes bytes from a viewer, which must fit.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        debug_assert!(self.received + bytes.len() as u64 <= self.to() || self.is_closed);
-        if !self.is_closed {
-            self.bytes.extend(bytes);
-            self.received += bytes.len() as u64;
-        }
-    }
-
-    /// Hands all that is there to the keeper, in exchange for an empty buffer.
-    pub(super) fn swap(&mut self, empty: &mut VecDeque<u8>) {
-        debug_assert!(empty.is_empty());
-        std::mem::swap(&mut self.bytes, empty);
-    }
-
-    /// Whether there is something for the keeper to do.
-    pub(super) fn has_work(&self) -> bool {
-        !self.is_closed && (self.is_ended || !self.bytes.is_empty())
-    }
-
-    /// The pipe has taken so many more bytes.
-    pub(super) fn wrote(&mut self, len: usize) {
-        self.written += len as u64;
-    }
-
-    /// The program reads no more.
-    pub(super) fn close(&mut self) {
-        self.is_closed = true;
-        self.bytes = VecDeque::new();
-    }
-}
+/// How much the terminal's model parses before others may look at the log.
+const MODEL_PORTION_LEN: usize = 64 << 10;

@@ -1,14 +1,19 @@
-//! Looking at a session: output by credit, input by credit, signals. Dropping a viewer detaches it.
+//! Looking at a session: output by credit, input by credit, signals, the terminal's size. Dropping a
+//! viewer detaches it.
 
 use std::sync::Arc;
 
 use rustix::process::kill_process_group;
+use tokio::task::JoinHandle;
 use tow_proto::content::Hash;
-use tow_proto::message::{ExitRecord, STDERR, STDOUT};
+use tow_proto::message::{End, ExitRecord, Lease, STDERR, STDOUT, StdinState, View, Window};
 use tow_proto::refusal::{Code, Refusal};
 
+use super::escape::Scanner;
+use super::model::Drawn;
 use super::signals;
-use super::state::{Shared, State, Wake};
+use super::state::{Order, Shared, State, Wake};
+use super::stdin::Pen;
 
 /// Something that a session has for a viewer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +35,17 @@ pub enum Output {
         /// Offset of the first byte that is there.
         to: u64,
     },
+    /// What the terminal shows, in place of the bytes of stdout up to `at`, where it goes on.
+    Screen {
+        /// Offset of the next byte of stdout.
+        at: u64,
+        /// Lines of the terminal.
+        rows: u16,
+        /// Columns of the terminal.
+        cols: u16,
+        /// What draws it.
+        bytes: Vec<u8>,
+    },
     /// A stream is complete, and this viewer has had all of it that it will get.
     Ended {
         /// 1 stdout, 2 stderr.
@@ -46,120 +62,261 @@ pub enum Output {
     },
     /// The program reads no more; said once.
     StdinClosed,
+    /// The lease that this viewer asked for is in force.
+    Lease(Lease),
+    /// Who looks at the session has changed: so many do now, with this viewer.
+    Viewers {
+        /// That may type.
+        typing: u32,
+        /// That only watch.
+        watching: u32,
+    },
+    /// All that there was has been given: last of all of [`View::Log`].
+    CaughtUp,
     /// How it ended: last of all, after both streams. Given again when asked again.
     Exit(ExitRecord),
+}
+
+/// Where and how a look at a session begins.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// What for.
+    pub view: View,
+    /// Who types; only [`View::Type`] needs one.
+    pub writer: String,
+    /// The size of the terminal that it is seen on.
+    pub window: Option<Window>,
+    /// Absolute offset of each stream to go on at. Without one, a terminal starts with its screen,
+    /// and anything else at its start.
+    pub from: [Option<u64>; 2],
+    /// The distance of each stream's credit from what this viewer has consumed, in bytes. So many
+    /// may be given at once.
+    pub room: [u64; 2],
 }
 
 /// A look at a session. Dropping it is detaching; when the last one goes, the lease's clock starts.
 pub struct Viewer {
     shared: Arc<Shared>,
     place: Place,
+    drawing: Option<JoinHandle<Drawn>>,
 }
 
 /// What this viewer has had.
 struct Place {
-    number: u64,
+    view: View,
+    /// Among those that count as company; the log's readers do not.
+    number: Option<u64>,
+    pen: Option<Pen>,
     streams: [Position; 2],
     /// Which stream is looked at first; it changes, so that neither starves the other.
     first: usize,
     stdin_room_told: u64,
     stdin_closed_told: bool,
+    viewers_told: (u32, u32),
+    lease_to_tell: Option<Lease>,
+    /// Draw the screen before anything else.
+    wants_screen: bool,
+    /// Where a terminal's stream stands, so that its questions can be found.
+    scanner: Option<Scanner>,
+    /// The program had ended before: nobody waits for answers.
+    is_replay: bool,
 }
 
 struct Position {
     at: u64,
     allowed: u64,
+    room: u64,
     is_wanted: bool,
     is_end_told: bool,
 }
 
+/// What a look at the shared state found.
+enum Found {
+    Output(Output),
+    Nothing,
+    /// The screen is to be drawn.
+    Screen,
+}
+
 impl Viewer {
-    pub(super) fn new(shared: Arc<Shared>, from: [u64; 2]) -> Self {
+    /// # Errors
+    /// `Malformed` for an offset beyond a stream's end, `Busy` for too many viewers or writers.
+    pub(super) fn new(shared: Arc<Shared>, start: &Start) -> Result<Self, Refusal> {
         let mut state = shared.lock();
-        let number = state.arrive(from);
+        let totals = [0, 1].map(|index: usize| state.logs[index].total());
+        if start.from.iter().zip(totals).any(|(from, total)| from.is_some_and(|at| at > total)) {
+            return Err(Code::Malformed.into());
+        }
+        let reads = !matches!(start.view, View::Exit);
+        let wants_screen = shared.facts.is_terminal
+            && shared.model.is_some()
+            && start.from[0].is_none()
+            && matches!(start.view, View::Type | View::Watch);
+        let begin = if wants_screen { totals[0] } else { 0 };
+        let from = [start.from[0].unwrap_or(begin), start.from[1].unwrap_or(0)];
+        let pen = (start.view == View::Type && state.stdin.is_open_at_start)
+            .then(|| state.stdin.enter(&start.writer));
+        let pen = pen.transpose()?;
+        let number = match start.view {
+            View::Type | View::Watch => {
+                let arrived = state.viewers.arrive(start.view, from, start.window);
+                if let (Err(_), Some(pen)) = (&arrived, pen) {
+                    state.stdin.leave(pen);
+                }
+                Some(arrived?)
+            }
+            View::Log | View::Follow | View::Exit => None,
+        };
+        if let Some(window) = number.and_then(|number| state.viewers.window_of(number)) {
+            state.ask_window(window);
+        }
+        let stdin = pen.map(|pen| state.stdin.state(pen)).unwrap_or_default();
+        let scanner = shared.facts.is_terminal.then(|| {
+            // The stream may stand in the middle of a sequence here.
+            let before = from[0].saturating_sub(SCANNED_BEFORE_LEN);
+            let before = state.logs[0].readable_from(before);
+            let len = usize::try_from(from[0].saturating_sub(before)).unwrap_or(0);
+            let mut scanner = Scanner::default();
+            scanner.scan(&state.logs[0].copy(before, len));
+            scanner
+        });
+        let position = |index: usize| Position {
+            at: from[index],
+            allowed: if reads { from[index].saturating_add(start.room[index]) } else { 0 },
+            room: start.room[index],
+            is_wanted: reads,
+            is_end_told: !reads,
+        };
+        let is_replay = state.exit.is_some();
         let place = Place {
+            view: start.view,
             number,
-            streams: from.map(|at| Position {
-                at,
-                allowed: at,
-                is_wanted: true,
-                is_end_told: false,
-            }),
+            pen,
+            streams: [position(0), position(1)],
             first: 0,
-            stdin_room_told: state.stdin.to(),
-            stdin_closed_told: !state.stdin.is_open_at_start,
+            stdin_room_told: stdin.to,
+            stdin_closed_told: pen.is_none(),
+            viewers_told: if start.view == View::Type { (1, 0) } else { (0, 1) },
+            lease_to_tell: None,
+            wants_screen,
+            scanner,
+            is_replay,
         };
         drop(state);
-        // The lease's clock has stopped.
+        // The lease's clock has stopped, and others have company.
         shared.asked.notify_one();
-        Self { shared, place }
+        shared.changed.notify_waiters();
+        Ok(Self { shared, place, drawing: None })
     }
 
     /// The next thing that the session has for this viewer. Cancel-safe. Bytes come only up to the
     /// offsets given to [`Self::allow`].
     pub async fn next(&mut self) -> Output {
         loop {
+            if let Some(drawing) = &mut self.drawing {
+                let drawn = drawing.await;
+                self.drawing = None;
+                if let Ok(drawn) = drawn {
+                    return self.place.begin_at(&self.shared, drawn);
+                }
+            }
             // Before the look: what changes after it is not missed.
             let changed = self.shared.changed.notified();
-            if let Some(output) = self.place.look(&self.shared) {
-                return output;
+            match self.place.look(&self.shared) {
+                Found::Output(output) => return output,
+                Found::Screen => self.drawing = self.draw(),
+                Found::Nothing => changed.await,
             }
-            changed.await;
         }
     }
 
-    /// Lets `next` give a stream's bytes up to the absolute offset `to`; never goes back. A stream
-    /// other than 1 and 2 is ignored.
+    /// Starts to draw the screen as it is now, which may take some time.
+    fn draw(&self) -> Option<JoinHandle<Drawn>> {
+        let model = self.shared.lock_model()?;
+        let state = self.shared.lock();
+        let log = &state.logs[0];
+        let len = usize::try_from(log.total().saturating_sub(model.fed_to())).unwrap_or(0);
+        let picture = model.picture(log.copy(log.readable_from(model.fed_to()), len));
+        drop((state, model));
+        Some(tokio::task::spawn_blocking(move || picture.draw()))
+    }
+
+    /// Lets `next` give a stream's bytes up to the absolute offset `to`; never goes back. What is
+    /// more than the window before it has been consumed. A stream other than 1 and 2 is ignored.
     pub fn allow(&mut self, stream: u8, to: u64) {
-        if let Some(index) = index_of(stream) {
-            let position = &mut self.place.streams[index];
-            position.allowed = position.allowed.max(to);
+        let Some(index) = index_of(stream) else { return };
+        let position = &mut self.place.streams[index];
+        if to <= position.allowed {
+            return;
+        }
+        position.allowed = to;
+        let consumed = position.consumed();
+        let Some(number) = self.place.number else { return };
+        if self.shared.lock().consumed(number, index, consumed) == Wake::Keeper {
+            self.shared.asked.notify_one();
         }
     }
 
-    /// How many bytes of stdin the session has received from its viewers so far: where this one
-    /// goes on.
-    pub fn stdin_from(&self) -> u64 {
-        self.shared.lock().stdin.received()
+    /// Offsets at which stdout and stderr start here.
+    pub fn starts(&self) -> [u64; 2] {
+        [0, 1].map(|index: usize| self.place.streams[index].at)
     }
 
-    /// The absolute offset up to which stdin may be written at the moment this viewer came, or as
-    /// it was told since.
-    pub fn stdin_to(&self) -> u64 {
-        self.place.stdin_room_told
+    /// How far this writer's stdin has come; all zeroes where there is none to write to.
+    pub fn stdin(&self) -> StdinState {
+        let Some(pen) = self.place.pen else { return StdinState::default() };
+        self.shared.lock().stdin.state(pen)
     }
 
     /// Hands bytes to the program; never waits. Bytes for a program that reads no more are dropped.
     ///
     /// # Errors
-    /// `TooLong` for more than was granted, `OutOfOrder` after the end or where stdin was not asked
-    /// for.
-    pub fn write_stdin(&mut self, bytes: Vec<u8>) -> Result<(), Refusal> {
+    /// `TooLong` for more than was granted; `OutOfOrder` after the end, where there is no stdin to
+    /// write to, and where this writer has come back on another link.
+    pub fn write_stdin(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let pen = self.place.pen.ok_or(Code::OutOfOrder)?;
         let mut state = self.shared.lock();
-        let stdin = &mut state.stdin;
-        if stdin.is_ended {
-            return Err(Code::OutOfOrder.into());
+        state.stdin.push(pen, bytes)?;
+        if let Some(window) = self.place.number.and_then(|number| state.viewers.window_of(number)) {
+            // Whoever typed last sees the terminal at its size.
+            state.ask_window(window);
         }
-        if !stdin.is_closed() && stdin.received() + bytes.len() as u64 > stdin.to() {
-            return Err(Refusal::new(Code::TooLong).with_count(stdin.window()));
+        if self.place.scanner.is_some() && bytes.contains(&INTERRUPT_BYTE) {
+            // What the program wrote before is not worth waiting for.
+            let position = &self.place.streams[0];
+            self.place.wants_screen |= state.logs[0].total() - position.at > BEHIND_MAX;
         }
-        stdin.push(&bytes);
         drop(state);
         self.shared.asked.notify_one();
         Ok(())
     }
 
-    /// No more stdin will come: the program sees its end once it has read all.
-    pub fn end_stdin(&mut self) {
-        self.shared.lock().stdin.is_ended = true;
-        self.shared.asked.notify_one();
-    }
-
-    /// Sends a signal to the program's process group. Signals to a session that is over go nowhere.
+    /// No more stdin will come from this writer: the program sees its end once it has read all. A
+    /// terminal is given its end-of-file character.
     ///
     /// # Errors
-    /// `BadArgument` for a name that is no signal's.
+    /// `Corrupt` where what has come is not what the writer says it sent; `OutOfOrder` as above.
+    pub fn end_stdin(&mut self, end: &End) -> Result<(), Refusal> {
+        let pen = self.place.pen.ok_or(Code::OutOfOrder)?;
+        let mut state = self.shared.lock();
+        state.stdin.end(pen, end)?;
+        if self.shared.facts.is_terminal {
+            state.stdin.push_own(END_OF_FILE_BYTE);
+        } else {
+            state.stdin.is_ended = true;
+        }
+        drop(state);
+        self.shared.asked.notify_one();
+        Ok(())
+    }
+
+    /// Sends a signal to the program's process group, or to whatever is in the foreground of its
+    /// terminal. Signals to a session that is over go nowhere.
+    ///
+    /// # Errors
+    /// `BadArgument` for a name that is no signal's, `OutOfOrder` from a viewer that only looks.
     pub fn signal(&mut self, name: &str) -> Result<(), Refusal> {
+        self.check_types()?;
         let signal = signals::by_name(name)
             .ok_or_else(|| Refusal::about(Code::BadArgument, name.as_bytes()))?;
         let mut state = self.shared.lock();
@@ -167,92 +324,236 @@ impl Viewer {
         // else's.
         if let Some(leader) = state.leader {
             state.user_signal = Some(signal);
-            // It fails only where every process of the group has exited.
-            let _ = kill_process_group(leader, signal);
+            if self.shared.facts.is_terminal {
+                state.ask_terminal_signal(signal);
+                drop(state);
+                self.shared.asked.notify_one();
+            } else {
+                // It fails only where every process of the group has exited.
+                let _ = kill_process_group(leader, signal);
+            }
         }
         Ok(())
     }
 
     /// Wants no more of stdout (1) or stderr (2): the program's next write fails, and the stream
-    /// counts as ended.
+    /// counts as ended. Of a viewer that only looks, it is the viewer that has had enough.
     pub fn stop(&mut self, stream: u8) {
-        if let Some(index) = index_of(stream) {
-            self.place.streams[index].is_wanted = false;
-            let mut state = self.shared.lock();
-            state.stop[index] = true;
-            // The keeper is woken below in any case.
-            let _ = state.took(self.place.number, index, u64::MAX);
+        let Some(index) = index_of(stream) else { return };
+        self.place.streams[index].is_wanted = false;
+        let Some(number) = self.place.number else { return };
+        let mut state = self.shared.lock();
+        state.stop[index] |= self.place.view == View::Type;
+        // The keeper is woken below in any case.
+        let _ = state.consumed(number, index, u64::MAX);
+        drop(state);
+        self.shared.asked.notify_one();
+    }
+
+    /// The terminal that this is seen on is of another size now.
+    pub fn resize(&mut self, window: Window) {
+        let Some(number) = self.place.number else { return };
+        let mut state = self.shared.lock();
+        state.viewers.resized(number, window);
+        if self.place.view == View::Type {
+            state.ask_window(window);
             drop(state);
             self.shared.asked.notify_one();
         }
+    }
+
+    /// From now on the session outlives its last viewer so long.
+    ///
+    /// # Errors
+    /// `OutOfOrder` from a viewer that only looks.
+    pub fn set_lease(&mut self, lease: Lease) -> Result<(), Refusal> {
+        self.check_types()?;
+        let mut state = self.shared.lock();
+        state.lease = lease;
+        state.lease_is_over = lease == Lease::Detached;
+        drop(state);
+        self.place.lease_to_tell = Some(lease);
+        self.shared.asked.notify_one();
+        Ok(())
+    }
+
+    /// Goes, and does not come back: where nobody else is there, the lease is over.
+    pub fn leave(self) {
+        let mut state = self.shared.lock();
+        let Some(number) = self.place.number else { return };
+        state.viewers.leave(number);
+        if state.viewers.vacant().is_some() && state.lease != Lease::Detached {
+            state.lease_is_over = true;
+            state.order.get_or_insert(Order::Lease);
+        }
+    }
+
+    /// Wants to see what the terminal shows.
+    pub fn refresh(&mut self) {
+        self.place.wants_screen = self.shared.model.is_some() && self.place.number.is_some();
+    }
+
+    fn check_types(&self) -> Result<(), Refusal> {
+        if self.place.view == View::Type { Ok(()) } else { Err(Code::OutOfOrder.into()) }
     }
 }
 
 impl Drop for Viewer {
     fn drop(&mut self) {
-        self.shared.lock().leave(self.place.number);
+        let mut state = self.shared.lock();
+        if let Some(pen) = self.place.pen {
+            state.stdin.leave(pen);
+        }
+        if let Some(number) = self.place.number {
+            state.viewers.leave(number);
+            if let Some(window) = state.viewers.newest_window() {
+                state.ask_window(window);
+            }
+        }
+        drop(state);
         self.shared.asked.notify_one();
+        self.shared.changed.notify_waiters();
     }
 }
 
 impl Place {
-    fn look(&mut self, shared: &Shared) -> Option<Output> {
+    fn look(&mut self, shared: &Shared) -> Found {
         let mut state = shared.lock();
-        if let Some(output) = self.look_at_stdin(&state) {
-            return Some(output);
+        if let Some(output) = self.look_at_company(&mut state) {
+            return Found::Output(output);
+        }
+        if let Some(position) = self.streams.first()
+            && self.number.is_some()
+            && shared.model.is_some()
+            && position.is_wanted
+            && position.at < state.logs[0].readable_from(position.at)
+        {
+            self.wants_screen = true;
+        }
+        if std::mem::take(&mut self.wants_screen) {
+            return Found::Screen;
         }
         for index in [self.first, 1 - self.first] {
-            let (output, wake) = self.look_at_output(&mut state, index);
-            if wake == Wake::Keeper {
-                shared.asked.notify_one();
-            }
-            if output.is_some() {
+            if let Some(output) = self.look_at_output(&mut state, index) {
                 self.first = 1 - index;
-                return output;
+                return Found::Output(output);
             }
         }
-        let has_all = self.streams.iter().all(|position| position.is_end_told);
-        state.exit.clone().filter(|_| has_all).map(Output::Exit)
+        self.look_at_end(&state).map_or(Found::Nothing, Found::Output)
     }
 
-    fn look_at_stdin(&mut self, state: &State) -> Option<Output> {
-        let stdin = &state.stdin;
+    fn look_at_company(&mut self, state: &mut State) -> Option<Output> {
+        if let Some(output) = self.look_at_stdin(state) {
+            return Some(output);
+        }
+        if let Some(lease) = self.lease_to_tell.take() {
+            return Some(Output::Lease(lease));
+        }
+        let (typing, watching) = state.viewers.counts();
+        if self.number.is_some() && self.viewers_told != (typing, watching) {
+            self.viewers_told = (typing, watching);
+            return Some(Output::Viewers { typing, watching });
+        }
+        None
+    }
+
+    fn look_at_stdin(&mut self, state: &mut State) -> Option<Output> {
+        let stdin = &mut state.stdin;
+        let pen = self.pen?;
         if stdin.is_closed() {
             let is_news = !self.stdin_closed_told && !stdin.is_ended && state.exit.is_none();
             self.stdin_closed_told = true;
             return is_news.then_some(Output::StdinClosed);
         }
         // In steps: a viewer that has used up the rest of its window always gets one.
-        if !stdin.is_ended && stdin.to() >= self.stdin_room_told + stdin.window().div_ceil(4) {
-            self.stdin_room_told = stdin.to();
-            return Some(Output::StdinRoom { to: stdin.to() });
+        let to = stdin.state(pen).to;
+        if !stdin.is_ended && to >= self.stdin_room_told + stdin.window().div_ceil(4) {
+            self.stdin_room_told = to;
+            return Some(Output::StdinRoom { to });
         }
         None
     }
 
-    fn look_at_output(&mut self, state: &mut State, index: usize) -> (Option<Output>, Wake) {
+    fn look_at_output(&mut self, state: &mut State, index: usize) -> Option<Output> {
+        let stream = STREAMS[index];
         let position = &mut self.streams[index];
-        let (stream, log) = (STREAMS[index], &state.logs[index]);
-        if position.is_wanted && position.at < log.start() {
-            let gap = Output::Gap { stream, from: position.at, to: log.start() };
-            position.at = log.start();
-            return (Some(gap), state.took(self.number, index, position.at));
+        let log = &state.logs[index];
+        let readable = log.readable_from(position.at);
+        if position.is_wanted && position.at < readable {
+            let from = position.at;
+            let consumed = position.jump(readable);
+            if let Some(number) = self.number {
+                state.viewers.consumed(number, index, consumed);
+            }
+            return Some(Output::Gap { stream, from, to: readable });
         }
         let to = log.total().min(position.allowed);
         if position.is_wanted && position.at < to {
             let len_max = usize::try_from(to - position.at).unwrap_or(usize::MAX);
-            let bytes = log.copy(position.at, len_max.min(BYTES_LEN_MAX));
+            let mut bytes = log.copy(position.at, len_max.min(BYTES_LEN_MAX));
             position.at += bytes.len() as u64;
-            let wake = state.took(self.number, index, position.at);
-            return (Some(Output::Bytes { stream, bytes }), wake);
+            if let Some(scanner) = self.scanner.as_mut().filter(|_| index == 0) {
+                let answers = self.number.is_some_and(|number| state.viewers.answers(number));
+                if answers && !self.is_replay {
+                    scanner.scan(&bytes);
+                } else {
+                    scanner.silence(&mut bytes);
+                }
+            }
+            return Some(Output::Bytes { stream, bytes });
         }
         let has_all = !position.is_wanted || position.at >= log.total();
-        let end = log.end().filter(|_| has_all && !position.is_end_told);
-        let ended = end.map(|blake3| {
-            position.is_end_told = true;
-            Output::Ended { stream, total: log.total(), blake3 }
-        });
-        (ended, Wake::Nobody)
+        let end = log.end().filter(|_| has_all && !position.is_end_told)?;
+        position.is_end_told = true;
+        Some(Output::Ended { stream, total: log.total(), blake3: end })
+    }
+
+    fn look_at_end(&self, state: &State) -> Option<Output> {
+        let has_all = self.streams.iter().all(|position| position.is_end_told);
+        if let Some(record) = state.exit.clone().filter(|_| has_all) {
+            return Some(Output::Exit(record));
+        }
+        let has_seen = |(position, log): (&Position, &super::log::Log)| {
+            !position.is_wanted || position.at >= log.total()
+        };
+        let is_caught_up =
+            self.view == View::Log && self.streams.iter().zip(&state.logs).all(has_seen);
+        is_caught_up.then_some(Output::CaughtUp)
+    }
+
+    /// The screen takes the place of all bytes up to where the stream goes on.
+    fn begin_at(&mut self, shared: &Shared, drawn: Drawn) -> Output {
+        let Drawn { at, size, mut bytes } = drawn;
+        let position = &mut self.streams[0];
+        let mut state = shared.lock();
+        if at < position.at {
+            // This viewer had the start of a sequence already, which the drawing has broken off.
+            let len = usize::try_from(position.at - at).unwrap_or(0);
+            bytes.extend(state.logs[0].copy(at, len));
+        }
+        let consumed = position.jump(at.max(position.at));
+        if let Some(number) = self.number
+            && state.consumed(number, 0, consumed) == Wake::Keeper
+        {
+            shared.asked.notify_one();
+        }
+        let mut scanner = Scanner::default();
+        scanner.scan(&bytes);
+        self.scanner = Some(scanner);
+        Output::Screen { at: position.at, rows: size.rows, cols: size.cols, bytes }
+    }
+}
+
+impl Position {
+    /// Goes on further down; the credit goes along (PROTOCOL 3.4). Gives what counts as consumed.
+    fn jump(&mut self, to: u64) -> u64 {
+        self.allowed = self.allowed.saturating_add(to - self.at);
+        self.at = to;
+        self.consumed()
+    }
+
+    fn consumed(&self) -> u64 {
+        self.allowed.saturating_sub(self.room).min(self.at)
     }
 }
 
@@ -264,3 +565,11 @@ fn index_of(stream: u8) -> Option<usize> {
 const STREAMS: [u8; 2] = [STDOUT, STDERR];
 /// Most bytes given at once.
 const BYTES_LEN_MAX: usize = 256 << 10;
+/// How far back a sequence is looked for that a stream may be in the middle of.
+const SCANNED_BEFORE_LEN: u64 = 4 << 10;
+/// What a terminal's Ctrl-C sends, unless it was set to something else.
+const INTERRUPT_BYTE: u8 = 0x03;
+/// What a terminal takes for the end of its input, unless it was set to something else.
+const END_OF_FILE_BYTE: u8 = 0x04;
+/// A viewer that is further behind than this when it interrupts gets the screen instead.
+const BEHIND_MAX: u64 = 32 << 10;

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
-use tow_host::session::{Limits, Output, Session, Sessions, Spec, Stdin, Viewer};
+use tow_host::session::{Limits, Output, Session, Sessions, Spec, Start, Stdin, Stdio, Viewer};
 use tow_proto::byte_string::ByteString;
 use tow_proto::content::Tally;
-use tow_proto::message::{Ended, ExitRecord, Lease, Program};
+use tow_proto::message::{End, Ended, ExitRecord, Lease, Program, STDIN, View};
 
 /// Longer than anything takes that works, on the slowest machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ pub(crate) fn sessions() -> Sessions {
 pub(crate) fn sessions_with(change: impl FnOnce(&mut Limits)) -> Sessions {
     let mut limits = Limits::default();
     change(&mut limits);
-    Sessions::new(limits).expect("sessions")
+    Sessions::new(limits, None).expect("sessions")
 }
 
 /// Limits that make a session's end quick.
@@ -52,7 +52,8 @@ fn spec(program: Program) -> Spec {
         path: "/usr/local/bin:/usr/bin:/bin".into(),
         lang: Some("C.UTF-8".into()),
         env: Vec::new(),
-        stdin: Stdin::Open,
+        locale: String::new(),
+        stdio: Stdio::Pipes(Stdin::Open),
         timeout: None,
         lease: Lease::Attached,
     }
@@ -62,6 +63,35 @@ pub(crate) async fn start(sessions: &Sessions, spec: Spec) -> Session {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let id = format!("request-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     sessions.start("owner", &id, spec).await.expect("the program starts")
+}
+
+/// A look from the start by somebody who types.
+pub(crate) fn look(session: &Session) -> Viewer {
+    look_from(session, 0, 0)
+}
+
+/// A look from these offsets of stdout and stderr.
+pub(crate) fn look_from(session: &Session, stdout: u64, stderr: u64) -> Viewer {
+    session.attach(&start_from(stdout, stderr)).expect("a viewer")
+}
+
+/// How such a look begins: nothing may be sent until it is allowed, and all that was given counts as
+/// consumed once more is allowed.
+pub(crate) fn start_from(stdout: u64, stderr: u64) -> Start {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    Start {
+        view: View::Type,
+        writer: format!("writer-{}", NUMBER.fetch_add(1, Ordering::Relaxed)),
+        window: None,
+        from: [Some(stdout), Some(stderr)],
+        room: [0; 2],
+    }
+}
+
+/// Says that all of stdin was `sent`.
+pub(crate) fn end_stdin(viewer: &mut Viewer, sent: &[u8]) {
+    let (total, blake3) = tally(sent);
+    viewer.end_stdin(&End { stream: STDIN, total, blake3 }).expect("it is what was sent");
 }
 
 /// Everything that a viewer saw.
@@ -74,8 +104,10 @@ pub(crate) struct Seen {
 
 /// Runs a program without input, to its end.
 pub(crate) async fn run(sessions: &Sessions, spec: Spec) -> Seen {
-    let mut viewer = start(sessions, spec).await.attach(0, 0);
-    viewer.end_stdin();
+    let mut viewer = look(&start(sessions, spec).await);
+    if viewer.stdin().window > 0 {
+        end_stdin(&mut viewer, b"");
+    }
     see(&mut viewer).await
 }
 
@@ -84,11 +116,11 @@ pub(crate) async fn next(viewer: &mut Viewer) -> Output {
     timeout(DEADLINE, viewer.next()).await.expect("output within the deadline")
 }
 
-/// The next output other than what is said about stdin, within the deadline.
+/// The next output other than what is said about stdin and about others, within the deadline.
 pub(crate) async fn next_out(viewer: &mut Viewer) -> Output {
     loop {
         match next(viewer).await {
-            Output::StdinRoom { .. } | Output::StdinClosed => {}
+            Output::StdinRoom { .. } | Output::StdinClosed | Output::Viewers { .. } => {}
             output => return output,
         }
     }
@@ -120,7 +152,7 @@ pub(crate) async fn see(viewer: &mut Viewer) -> Seen {
                 let [stdout, stderr] = seen;
                 return Seen { stdout, stderr, exit };
             }
-            Output::StdinRoom { .. } | Output::StdinClosed => {}
+            Output::StdinRoom { .. } | Output::StdinClosed | Output::Viewers { .. } => {}
             other => panic!("unexpected: {other:?}"),
         }
     }
