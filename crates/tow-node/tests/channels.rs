@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tow_node::keeper::KeeperProgram;
 use tow_node::serve::{Account, Config, Node};
 use tow_node::state::{Layout, StateDir};
 use tow_proto::content::Tally;
@@ -122,6 +123,7 @@ fn config(home: &Path) -> Config {
         agent: "test".into(),
         account,
         descriptors: 1024,
+        keeper: KeeperProgram::InProcess,
     }
 }
 
@@ -171,6 +173,9 @@ impl Client {
             timeout_ms: None,
             lease: Lease::Attached,
             stdin: false,
+            terminal: None,
+            locale: String::new(),
+            view: true,
             stdout_to: 0,
             stderr_to: 0,
         };

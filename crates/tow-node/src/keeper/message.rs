@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn an_ask_of_a_later_version_is_understood_to_be_one() {
-        let ask = tow_proto::json::from_slice(br#"{"ask":"of a later version","x":[1]}"#);
+        let ask = tow_proto::json::from_slice::<Ask>(br#"{"ask":"of a later version","x":[1]}"#);
         assert_eq!(ask.unwrap(), Ask::Unknown);
     }
 }

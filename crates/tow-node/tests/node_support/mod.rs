@@ -15,6 +15,7 @@ use tow_net::{Address, Link, Pin, Spki, TlsKeys};
 use tow_node::grant::Right;
 use tow_node::identity::{Identity, PublicKey};
 use tow_node::keys::{Keys, Record};
+use tow_node::keeper::KeeperProgram;
 use tow_node::serve::{Account, Config, Node};
 use tow_node::state::{Layout, StateDir};
 use tow_proto::message::{FirstHead, Hello, Lease, Program, Reply, Request, Run};
@@ -29,7 +30,7 @@ pub(crate) struct TestNode {
     pub(crate) address: Address,
     pub(crate) key: PublicKey,
     stop: Option<oneshot::Sender<()>>,
-    served: Option<JoinHandle<()>>,
+    served: Option<JoinHandle<u32>>,
 }
 
 impl TestNode {
@@ -121,6 +122,7 @@ fn config(home: &Path) -> Config {
         agent: "test".into(),
         account,
         descriptors: 1024,
+        keeper: KeeperProgram::InProcess,
     }
 }
 
@@ -169,6 +171,9 @@ pub(crate) fn run(argv: &[&str]) -> Request {
         timeout_ms: None,
         lease: Lease::Attached,
         stdin: false,
+        terminal: None,
+        locale: String::new(),
+        view: true,
         stdout_to: 1 << 20,
         stderr_to: 1 << 20,
     }))
