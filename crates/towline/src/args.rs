@@ -1,11 +1,16 @@
 //! The command line. Help texts are what a person reads first: short, and in their words.
 
+mod session;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::session::{
+    AttachArgs, KillArgs, LogsArgs, RunArgs, SessionsAction, SessionsArgs, ShellArgs, WaitArgs,
+};
 use crate::cmd::classic::ClassicArgs;
 
 /// Run commands and move files on machines you own, over one encrypted port.
@@ -17,6 +22,7 @@ use crate::cmd::classic::ClassicArgs;
     after_help = "On the machine to be reached:   tow serve\n\
                   On the one you sit at:          tow join HOST CODE\n\
                   Then:                           tow run HOST -- uname -a\n\
+                  \x20                               tow shell HOST\n\
                   \x20                               tow get HOST:file ."
 )]
 pub(crate) struct Args {
@@ -34,6 +40,9 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Make this machine reachable
     Serve(ServeArgs),
+    /// Hold the sessions of a node; `tow serve` starts it
+    #[command(hide = true)]
+    Keeper(KeeperArgs),
     /// Make a way in for one new device (on the machine itself)
     Invite(InviteArgs),
     /// Give my key to a machine that invited me, and remember its key
@@ -44,6 +53,18 @@ pub(crate) enum Command {
     Hosts(HostsArgs),
     /// Run a program on a machine
     Run(RunArgs),
+    /// A terminal on a machine, which survives the connection
+    Shell(ShellArgs),
+    /// Go on with a session, from any device
+    Attach(AttachArgs),
+    /// Which sessions are there
+    Sessions(SessionsArgs),
+    /// What a session has written
+    Logs(LogsArgs),
+    /// Wait for the end of a session, and take its exit code
+    Wait(WaitArgs),
+    /// Send a signal to all of a session
+    Kill(KillArgs),
     /// List files on a machine
     Ls(LsArgs),
     /// Copy files and directories from a machine
@@ -77,6 +98,13 @@ pub(crate) struct ServeArgs {
     /// Print one JSON line once ready
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct KeeperArgs {
+    /// Where sessions leave their records
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -176,38 +204,6 @@ pub(crate) enum HostsAction {
         /// The name it gets
         name: String,
     },
-}
-
-#[derive(Debug, Parser)]
-#[command(
-    override_usage = "tow run [OPTIONS] HOST [OPTIONS] [--] PROGRAM [ARGUMENTS]…\n       tow run [OPTIONS] HOST [OPTIONS] 'SHELL LINE'"
-)]
-pub(crate) struct RunArgs {
-    /// The machine
-    pub(crate) host: String,
-    /// Working directory there
-    #[arg(long, value_name = "DIR")]
-    pub(crate) cwd: Option<OsString>,
-    /// Set a variable there, or pass mine on
-    #[arg(long, value_name = "K[=V]")]
-    pub(crate) env: Vec<OsString>,
-    /// End the program after this time; exit code 124
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub(crate) timeout: Option<Duration>,
-    /// How long the program outlives this command's connection [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub(crate) lease: Option<Duration>,
-    /// Print the exit record as a last line of JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// The program and its arguments, passed as they are; one word with a space in it is a shell line
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "PROGRAM"
-    )]
-    pub(crate) argv: Vec<OsString>,
 }
 
 #[derive(Debug, Parser)]
@@ -318,6 +314,26 @@ mod tests {
         assert_eq!(run.cwd.as_deref(), Some("/tmp".as_ref()));
         let Command::Run(run) = check("tow run --json box -- -x -- y").command else { panic!() };
         assert_eq!((run.argv, run.json), (vec!["-x".into(), "--".into(), "y".into()], true));
+    }
+
+    #[test]
+    fn the_first_word_of_sessions_is_a_machine_unless_it_is_an_action() {
+        let sessions = |line: &str| match check(line).command {
+            Command::Sessions(args) => (args.action, args.host, args.json),
+            command => panic!("{command:?}"),
+        };
+        let (action, host, json) = sessions("tow sessions box --json");
+        assert!(action.is_none() && json);
+        assert_eq!(host.as_deref(), Some("box"));
+        let (action, ..) = sessions("tow sessions ls box");
+        assert!(matches!(action, Some(SessionsAction::Ls { host }) if host == "box"));
+        let (action, _, json) = sessions("tow sessions --json rm box 0123 4567");
+        let Some(SessionsAction::Rm { host, sessions }) = action else { panic!() };
+        assert_eq!(
+            (host.as_str(), sessions, json),
+            ("box", vec!["0123".into(), "4567".into()], true)
+        );
+        assert!(Args::try_parse_from(["tow", "sessions"]).is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tow_node::ask::{AskError, Client, Connection, Target};
 use tow_node::hosts::Hosts;
 use tow_node::identity::Identity;
 use tow_node::state::StateDir;
+use tow_proto::Code;
 
 use crate::account;
 use crate::failure::{Class, Failure};
@@ -23,6 +24,8 @@ pub(crate) struct Here {
 /// A machine as it was named on the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
+    /// As it was named on the command line: for hints that say what to type.
+    pub(crate) word: String,
     /// What to call it in messages.
     pub(crate) name: String,
     /// Where it is and which key it has.
@@ -49,6 +52,7 @@ impl Here {
             let sockets = home::sockets()?;
             let addresses = sockets.into_iter().map(Address::Unix).collect();
             return Ok(Host {
+                word: name.into(),
                 name: "this machine".into(),
                 target: Target { addresses, key: None },
             });
@@ -57,6 +61,7 @@ impl Here {
             let addresses: Vec<Address> =
                 host.addresses.iter().filter_map(|address| address.parse().ok()).collect();
             return Ok(Host {
+                word: name.into(),
                 name: name.into(),
                 target: Target { addresses, key: Some(host.key) },
             });
@@ -72,7 +77,8 @@ impl Here {
                 None => return Err(unknown(name)),
             },
         };
-        Ok(Host { name: name.into(), target: Target { addresses: vec![address], key } })
+        let target = Target { addresses: vec![address], key };
+        Ok(Host { word: name.into(), name: name.into(), target })
     }
 
     /// Connects to a machine.
@@ -84,7 +90,16 @@ impl Here {
 /// What went wrong between us and `host`.
 pub(crate) fn failure(host: &Host, error: AskError) -> Failure {
     let is_here = host.target.addresses.iter().all(|address| matches!(address, Address::Unix(_)));
+    let hint = match &error {
+        AskError::Refused(refusal) if refusal.code == Code::UnknownSession => {
+            Some(format!("tow sessions {} lists them", host.word))
+        }
+        _ => None,
+    };
     let failure = Failure::asking(&host.name, error);
+    if let Some(hint) = hint {
+        return failure.hint(hint);
+    }
     if is_here && failure.class() == Class::Connect {
         return failure.hint("is `tow serve` running on this machine, by you?");
     }

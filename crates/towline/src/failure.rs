@@ -47,7 +47,7 @@ pub(crate) enum Class {
 /// Commands that pass on a program's exit code have codes of their own for our failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// `run`.
+    /// `run`, `shell`, `attach`, `wait`.
     Runs,
     /// All others.
     Plain,
@@ -60,12 +60,18 @@ pub(crate) const USAGE: u8 = 2;
 
 impl Kind {
     pub(crate) fn of(command: &Command) -> Self {
-        if matches!(command, Command::Run(_)) { Self::Runs } else { Self::Plain }
+        match command {
+            Command::Run(_) | Command::Shell(_) | Command::Attach(_) | Command::Wait(_) => {
+                Self::Runs
+            }
+            _ => Self::Plain,
+        }
     }
 
     /// The kind of a command that could not be read further than its name.
     pub(crate) fn named(command: &OsStr) -> Self {
-        if command == "run" { Self::Runs } else { Self::Plain }
+        let runs = ["run", "shell", "attach", "wait"].iter().any(|name| command == *name);
+        if runs { Self::Runs } else { Self::Plain }
     }
 }
 
@@ -86,6 +92,11 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The reader of our stdout has gone, which is no reason to say anything.
+    pub(crate) fn unread() -> Self {
+        Self::new(Class::BrokenPipe, "")
     }
 
     /// What decides the exit code.
@@ -250,7 +261,7 @@ impl From<HostsError> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self::new(Class::BrokenPipe, "");
+            return Self::unread();
         }
         Self::other(error)
     }
@@ -259,6 +270,23 @@ impl From<io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_that_pass_on_an_exit_code_are_known_by_name_and_by_argument() {
+        for (line, kind) in [
+            ("tow run box x", Kind::Runs),
+            ("tow shell box", Kind::Runs),
+            ("tow attach box 0123", Kind::Runs),
+            ("tow wait box 0123", Kind::Runs),
+            ("tow logs box 0123", Kind::Plain),
+            ("tow kill box 0123", Kind::Plain),
+            ("tow sessions box", Kind::Plain),
+        ] {
+            let args = <crate::args::Args as clap::Parser>::try_parse_from(line.split(' '));
+            assert_eq!(Kind::of(&args.unwrap().command), kind, "{line}");
+            assert_eq!(Kind::named(line.split(' ').nth(1).unwrap().as_ref()), kind, "{line}");
+        }
+    }
 
     #[test]
     fn every_class_has_the_exit_code_that_is_documented() {

@@ -6,8 +6,11 @@
 mod account;
 mod allocator;
 mod args;
+mod carry;
 mod client;
 mod cmd;
+mod encoding;
+mod escape;
 mod failure;
 mod home;
 mod output;
@@ -16,6 +19,7 @@ mod progress;
 mod reference;
 mod remote;
 mod stdio;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -44,11 +48,18 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
     let quiet = output::Quiet(quiet);
     match command {
         Command::Serve(args) => cmd::serve::run(args),
+        Command::Keeper(args) => cmd::keeper::run(args),
         Command::Invite(args) => cmd::invite::run(args),
         Command::Join(args) => cmd::join::run(args),
         Command::Keys(args) => cmd::keys::run(args),
         Command::Hosts(args) => cmd::hosts::run(args),
-        Command::Run(args) => cmd::run::run(args),
+        Command::Run(args) => cmd::run::run(args, quiet),
+        Command::Shell(args) => cmd::shell::run(args, quiet),
+        Command::Attach(args) => cmd::attach::run(args, quiet),
+        Command::Sessions(args) => cmd::sessions::run(args),
+        Command::Logs(args) => cmd::logs::run(args, quiet),
+        Command::Wait(args) => cmd::wait::run(args, quiet),
+        Command::Kill(args) => cmd::kill::run(args),
         Command::Ls(args) => cmd::ls::run(args),
         Command::Get(args) => cmd::get::run(args, quiet),
         Command::Put(args) => cmd::put::run(args, quiet),
@@ -82,7 +93,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn start_log(args: &Args) {
     let default = match (&args.command, args.verbose) {
         (_, 2..) => "debug",
-        (Command::Serve(_), _) | (_, 1) => "info",
+        (Command::Serve(_) | Command::Keeper(_), _) | (_, 1) => "info",
         _ => "error",
     };
     let filter = EnvFilter::try_from_env("TOWLINE_LOG").unwrap_or_else(|_| EnvFilter::new(default));

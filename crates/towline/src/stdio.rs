@@ -38,6 +38,15 @@ pub(crate) enum Written {
     Gone(u8),
 }
 
+/// Whose bytes they are that a [`Sink`] takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// So many bytes of a stream, perhaps in another encoding now: told once they are written.
+    Stream(u64),
+    /// Ours: nobody waits to hear of them.
+    Ours,
+}
+
 /// Bytes on their way to stdout or stderr. Takes without waiting; the credit that the other side was
 /// given bounds what it holds.
 pub(crate) struct Sink {
@@ -54,6 +63,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     bytes: Vec<u8>,
+    /// Bytes of the stream that these are.
+    count: u64,
     ended: bool,
 }
 
@@ -73,8 +84,11 @@ impl Sink {
     }
 
     /// Takes bytes.
-    pub(crate) fn push(&self, bytes: Vec<u8>) {
+    pub(crate) fn push(&self, bytes: Vec<u8>, of: Of) {
         let mut state = self.shared.lock();
+        if let Of::Stream(count) = of {
+            state.count += count;
+        }
         if state.bytes.is_empty() {
             state.bytes = bytes;
         } else {
@@ -95,6 +109,22 @@ impl Sink {
             _ => Ok(()),
         }
     }
+
+    /// Forgets what was not written yet. A write that nobody takes is not waited for.
+    pub(crate) fn abandon(self) {
+        let mut state = self.shared.lock();
+        state.bytes.clear();
+        state.count = 0;
+        state.ended = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+impl State {
+    /// Half a character may be all that has come: it counts, although there is nothing to write.
+    fn is_idle(&self) -> bool {
+        self.bytes.is_empty() && self.count == 0 && !self.ended
+    }
 }
 
 impl Shared {
@@ -113,13 +143,14 @@ fn write(
     let mut result = Ok(());
     loop {
         let mut state = shared.lock();
-        while state.bytes.is_empty() && !state.ended {
+        while state.is_idle() {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.bytes.is_empty() {
+        if state.bytes.is_empty() && state.count == 0 {
             return result;
         }
         let bytes = std::mem::take(&mut state.bytes);
+        let count = std::mem::take(&mut state.count);
         drop(state);
         if result.is_ok() {
             result = output.write_all(&bytes).and_then(|()| output.flush());
@@ -127,8 +158,45 @@ fn write(
                 let _ = written.blocking_send(Written::Gone(stream));
             }
         }
-        let _ = written.blocking_send(Written::Bytes(stream, bytes.len() as u64));
+        if count > 0 {
+            let _ = written.blocking_send(Written::Bytes(stream, count));
+        }
     }
 }
 
 const READ_LEN: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_told_in_bytes_of_the_stream() {
+        let (told, mut written) = mpsc::channel(8);
+        let (reader, writer) = io::pipe().unwrap();
+        let sink = Sink::new(1, writer, told);
+        // "你" in another encoding, its second half, and a line of our own.
+        sink.push(Vec::new(), Of::Stream(1));
+        assert_eq!(written.blocking_recv(), Some(Written::Bytes(1, 1)));
+        sink.push("你".into(), Of::Stream(1));
+        sink.push(b" ours".to_vec(), Of::Ours);
+        sink.finish().unwrap();
+        assert_eq!(written.blocking_recv(), Some(Written::Bytes(1, 1)));
+        assert_eq!(written.blocking_recv(), None);
+        assert_eq!(io::read_to_string(reader).unwrap(), "你 ours");
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_is_not_waited_for() {
+        let (told, mut written) = mpsc::channel(8);
+        let (reader, writer) = io::pipe().unwrap();
+        let sink = Sink::new(1, writer, told);
+        sink.push(vec![0; 1 << 20], Of::Stream(1 << 20));
+        sink.abandon();
+        drop(reader);
+        // Its end is the end of the thread, whether it had begun to write or not.
+        while let Some(told) = written.blocking_recv() {
+            assert!(matches!(told, Written::Gone(1) | Written::Bytes(1, _)), "{told:?}");
+        }
+    }
+}

@@ -2,12 +2,13 @@
 
 use std::io::{self, BufRead, IsTerminal as _, Read as _, StdoutLock, Write as _};
 
-use encoding_rs::{Decoder, Encoding, UTF_8};
+use encoding_rs::{Encoding, UTF_8};
 use tow_net::Address;
 use tow_proto::byte_string::escape;
 use tow_proto::classic::{COMMAND_LEN_MAX, checked_len, send_data};
 
 use super::client::{Connection, connect, read_some};
+use crate::encoding::{self, Decoder};
 use crate::failure::Failure;
 
 /// Arguments of `tow classic cmd`.
@@ -16,7 +17,7 @@ pub(super) struct CmdArgs {
     /// The server: HOST:PORT, [IPV6]:PORT or unix:/PATH
     address: Address,
     /// The encoding of the answers, such as gbk; utf-8 is passed on byte by byte
-    #[arg(long, value_name = "NAME", default_value = "utf-8", value_parser = parse_encoding)]
+    #[arg(long, value_name = "NAME", default_value = "utf-8", value_parser = encoding::parse)]
     encoding: &'static Encoding,
 }
 
@@ -42,12 +43,6 @@ pub(super) fn run(args: &CmdArgs) -> Result<(), Failure> {
         writeln!(io::stderr())?;
     }
     Ok(())
-}
-
-fn parse_encoding(label: &str) -> Result<&'static Encoding, String> {
-    Encoding::for_label(label.as_bytes()).ok_or_else(|| {
-        "no such encoding; known are utf-8, gbk, gb18030, big5, shift_jis, …".to_owned()
-    })
 }
 
 /// The next line, `None` at the end of the input. The last one may lack its line break.
@@ -120,7 +115,7 @@ impl Screen {
         let decodes = self.encoding != UTF_8 || self.is_terminal;
         Answer {
             out: io::stdout().lock(),
-            decoder: decodes.then(|| self.encoding.new_decoder_without_bom_handling()),
+            decoder: decodes.then(|| Decoder::new(self.encoding)),
             is_terminal: self.is_terminal,
             ends_line: true,
         }
@@ -132,7 +127,7 @@ impl Answer {
         match &mut self.decoder {
             None => self.out.write_all(bytes),
             Some(decoder) => {
-                let text = decode(decoder, bytes, Last::No);
+                let text = decoder.decode(bytes);
                 self.show_text(&text)
             }
         }
@@ -154,7 +149,7 @@ impl Answer {
 
     fn end(mut self) -> Result<(), Failure> {
         if let Some(mut decoder) = self.decoder.take() {
-            let rest = decode(&mut decoder, b"", Last::Yes);
+            let rest = decoder.finish();
             self.show_text(&rest)?;
         }
         if self.is_terminal && !self.ends_line {
@@ -163,21 +158,6 @@ impl Answer {
         self.out.flush()?;
         Ok(())
     }
-}
-
-/// Whether more bytes follow: the first half of a character is kept for them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Last {
-    Yes,
-    No,
-}
-
-fn decode(decoder: &mut Decoder, bytes: &[u8], last: Last) -> String {
-    let room = decoder.max_utf8_buffer_length(bytes.len()).unwrap_or(4 * bytes.len() + 16);
-    let mut text = String::with_capacity(room);
-    let (_, read, _) = decoder.decode_to_string(bytes, &mut text, last == Last::Yes);
-    debug_assert_eq!(read, bytes.len(), "the buffer is as long as the decoder asked for");
-    text
 }
 
 /// Control characters that a terminal gets from an answer; all others are shown as escapes.
