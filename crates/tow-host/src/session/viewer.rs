@@ -10,6 +10,7 @@ use tow_proto::message::{End, ExitRecord, Lease, STDERR, STDOUT, StdinState, Vie
 use tow_proto::refusal::{Code, Refusal};
 
 use super::escape::Scanner;
+use super::log::Log;
 use super::model::Drawn;
 use super::signals;
 use super::state::{Order, Shared, State, Wake};
@@ -336,14 +337,14 @@ impl Viewer {
         Ok(())
     }
 
-    /// Wants no more of stdout (1) or stderr (2): the program's next write fails, and the stream
-    /// counts as ended. Of a viewer that only looks, it is the viewer that has had enough.
+    /// Wants no more of stdout (1) or stderr (2). From the viewer that sets the pace, the program's
+    /// next write fails, and the stream counts as ended; any other has had enough for itself.
     pub fn stop(&mut self, stream: u8) {
         let Some(index) = index_of(stream) else { return };
         self.place.streams[index].is_wanted = false;
         let Some(number) = self.place.number else { return };
         let mut state = self.shared.lock();
-        state.stop[index] |= self.place.view == View::Type;
+        state.stop[index] |= state.viewers.answers(number);
         // The keeper is woken below in any case.
         let _ = state.consumed(number, index, u64::MAX);
         drop(state);
@@ -509,16 +510,15 @@ impl Place {
     }
 
     fn look_at_end(&self, state: &State) -> Option<Output> {
-        let has_all = self.streams.iter().all(|position| position.is_end_told);
-        if let Some(record) = state.exit.clone().filter(|_| has_all) {
-            return Some(Output::Exit(record));
+        if self.view == View::Log {
+            let has_seen = |(position, log): (&Position, &Log)| {
+                !position.is_wanted || position.at >= log.total()
+            };
+            let has_all = self.streams.iter().zip(&state.logs).all(has_seen);
+            return has_all.then_some(Output::CaughtUp);
         }
-        let has_seen = |(position, log): (&Position, &super::log::Log)| {
-            !position.is_wanted || position.at >= log.total()
-        };
-        let is_caught_up =
-            self.view == View::Log && self.streams.iter().zip(&state.logs).all(has_seen);
-        is_caught_up.then_some(Output::CaughtUp)
+        let has_all = self.streams.iter().all(|position| position.is_end_told);
+        state.exit.clone().filter(|_| has_all).map(Output::Exit)
     }
 
     /// The screen takes the place of all bytes up to where the stream goes on.
