@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tow_net::listen::ListenError;
 use tow_net::{Address, ListenAddress};
 use tow_node::grant::Right;
+use tow_node::keeper::KeeperProgram;
 use tow_node::serve::{Config, Node, StartError};
 use tow_node::state::StateDir;
 use tow_proto::message::Invite;
@@ -41,6 +42,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let root = args.root.map(|root| {
         root.canonicalize().map_err(|error| Failure::usage(format!("{}: {error}", root.display())))
     });
+    let state = StateDir::open(home::layout()?)?;
     let config = Config {
         listen,
         backlog: args.backlog,
@@ -49,27 +51,47 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         agent: account::AGENT.to_owned(),
         account: account::account(),
         descriptors: raise_descriptors(),
+        keeper: keeper(&state)?,
     };
-    let state = StateDir::open(home::layout()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let node = Node::start(&state, config).map_err(start_failure)?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         announce(&node, args.json)?;
-        node.serve(async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            tracing::info!("stopping");
-        })
-        .await;
+        let go_on = node
+            .serve(async {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                tracing::info!("stopping");
+            })
+            .await;
+        tell_what_goes_on(go_on);
         Ok(ExitCode::SUCCESS)
     });
     // A thread that reads a large file or waits for a dead disk can't be told to stop.
     runtime.shutdown_timeout(THREADS_STOP_MAX);
     served
+}
+
+/// This program again, as the process that keeps sessions.
+fn keeper(state: &StateDir) -> Result<KeeperProgram, Failure> {
+    let tow = std::env::current_exe()?;
+    let store = state.sessions_dir();
+    Ok(KeeperProgram::Process(vec![tow.into(), "keeper".into(), "--store".into(), store.into()]))
+}
+
+/// Whoever stops a node should know that programs outlive it.
+fn tell_what_goes_on(sessions: u32) {
+    match sessions {
+        0 => {}
+        1 => output::status("tow: 1 session goes on; `tow serve` makes it reachable again"),
+        _ => output::status(format_args!(
+            "tow: {sessions} sessions go on; `tow serve` makes them reachable again"
+        )),
+    }
 }
 
 fn announce(node: &Node, json: bool) -> Result<(), Failure> {
@@ -113,7 +135,7 @@ fn start_failure(error: StartError) -> Failure {
 }
 
 /// Raises the soft limit of open files to the hard one, and gives it.
-fn raise_descriptors() -> u64 {
+pub(crate) fn raise_descriptors() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
