@@ -71,10 +71,10 @@ impl Carry<'_> {
         drop(raw);
         let session = remote.session().to_owned();
         match end {
-            End::Exit(_) | End::CaughtUp => remote.finish().await,
+            End::Exit(_) | End::CaughtUp => Box::pin(remote.finish()).await,
             End::Left => {
                 // A link that is dead and does not know it takes nothing any more.
-                let _ = tokio::time::timeout(LEAVING_MAX, remote.leave()).await;
+                let _ = tokio::time::timeout(LEAVING_MAX, Box::pin(remote.leave())).await;
             }
             _ => drop(remote),
         }

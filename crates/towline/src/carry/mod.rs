@@ -76,7 +76,7 @@ pub(crate) struct Plan<'a> {
 ///
 /// # Errors
 /// The session was lost, or its output can't be written here.
-pub(crate) async fn carry(remote: Remote, plan: Plan<'_>) -> Result<Outcome, Failure> {
+pub(crate) async fn carry(remote: Box<Remote>, plan: Plan<'_>) -> Result<Outcome, Failure> {
     let mut carry = Carry::new(remote, plan)?;
     let end = loop {
         let event = carry.next_event().await;
@@ -90,7 +90,7 @@ pub(crate) async fn carry(remote: Remote, plan: Plan<'_>) -> Result<Outcome, Fai
 
 struct Carry<'a> {
     plan: Plan<'a>,
-    remote: Remote,
+    remote: Box<Remote>,
     outputs: Outputs,
     input: Input,
     /// `None` where they mean to this process what they mean to any.
@@ -116,7 +116,7 @@ enum Event {
 }
 
 impl<'a> Carry<'a> {
-    fn new(remote: Remote, plan: Plan<'a>) -> Result<Self, Failure> {
+    fn new(remote: Box<Remote>, plan: Plan<'a>) -> Result<Self, Failure> {
         let is_reader = matches!(plan.role, Role::Reader(_));
         // Before raw mode: from here on no signal ends this process behind our back.
         let signals = if is_reader { None } else { Some(Signals::new()?) };

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
 
-use tow_node::ask::session::{Patience, Remote};
+use tow_node::ask::session::Patience;
 use tow_proto::ByteString;
 use tow_proto::message::{Lease, Program, Run};
 
@@ -52,8 +52,7 @@ fn request(args: RunArgs) -> Result<Run, Failure> {
 /// Starts the program, says what it is called, and lets it go.
 async fn detach(here: &Here, host: &Host, run: Run, json: bool) -> Result<ExitCode, Failure> {
     let patience = Patience { give_up_after: Some(STARTING_MAX) };
-    let remote = Remote::start(&here.client, &host.target, run, patience).await;
-    let remote = remote.map_err(|error| client::failure(host, error))?;
+    let remote = session::start(here, host, run, patience).await?;
     let session = remote.session().to_owned();
     remote.finish().await;
     if json {

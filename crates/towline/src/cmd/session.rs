@@ -78,6 +78,17 @@ fn patience(run: &Run) -> Patience {
     Patience { give_up_after }
 }
 
+/// Starts a program.
+pub(super) async fn start(
+    here: &Here,
+    host: &Host,
+    run: Run,
+    patience: Patience,
+) -> Result<Box<Remote>, Failure> {
+    let started = Box::pin(Remote::start(&here.client, &host.target, run, patience)).await;
+    started.map(Box::new).map_err(|error| client::failure(host, error))
+}
+
 /// Starts a program and carries it to its end.
 pub(super) async fn work(
     here: &Here,
@@ -86,9 +97,7 @@ pub(super) async fn work(
     record: Record,
 ) -> Result<ExitCode, Failure> {
     let patience = patience(&run);
-    let host = plan.host;
-    let remote = Remote::start(&here.client, &host.target, run, patience).await;
-    let remote = remote.map_err(|error| client::failure(host, error))?;
+    let remote = start(here, plan.host, run, patience).await?;
     conclude(carry(remote, plan).await?, record)
 }
 
@@ -102,9 +111,9 @@ pub(super) async fn look(
     // What is there outlives us: there is no time after which its end can't be heard.
     let patience = Patience { give_up_after: None };
     let host = plan.host;
-    let remote = Remote::attach(&here.client, &host.target, attaching, patience).await;
+    let remote = Box::pin(Remote::attach(&here.client, &host.target, attaching, patience)).await;
     let remote = remote.map_err(|error| client::failure(host, error))?;
-    conclude(carry(remote, plan).await?, record)
+    conclude(carry(Box::new(remote), plan).await?, record)
 }
 
 /// A look at `session` from where it is now.
