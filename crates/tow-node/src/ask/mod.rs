@@ -6,7 +6,6 @@ pub mod join;
 pub mod ls;
 mod pool;
 pub mod put;
-pub mod run;
 pub mod session;
 pub mod sessions;
 

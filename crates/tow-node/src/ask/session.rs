@@ -3,6 +3,7 @@
 //!
 //! What is sent only queues; [`Remote::next`] waits, and makes the link again where it was lost.
 
+mod output;
 mod received;
 mod relink;
 mod stdin;
@@ -13,117 +14,16 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use tow_net::{Link, LinkEvent};
 use tow_proto::message::{
-    Attach, Attached, Credit, End, ExitRecord, Lease, Request, Run, RunEvent, STDERR, STDIN,
-    STDOUT, Upward, View, Window,
+    Attach, Attached, Credit, End, Lease, Request, Run, RunEvent, STDERR, STDIN, STDOUT, Upward,
+    View, Window,
 };
 use tow_proto::{Code, Frame, Kind, json};
 
+pub use self::output::{Attaching, Outage, Output, Patience, request_id};
 use self::received::Received;
 use self::relink::{Down, Opened, PAUSE_MAX, Way, longer};
 use self::stdin::Stdin;
 use super::{AskError, Client, Connection, Target, head};
-
-/// An id for a [`Run`] or a writer that nobody has had before. `None` when the system has no
-/// randomness.
-pub fn request_id() -> Option<String> {
-    let mut random = [0; 16];
-    aws_lc_rs::rand::fill(&mut random).ok()?;
-    Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// How long a link that was lost is waited for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Patience {
-    /// From the loss on; `None` waits for ever.
-    pub give_up_after: Option<Duration>,
-}
-
-/// What to look at, and how.
-#[derive(Clone, Debug)]
-pub struct Attaching {
-    /// The session's id.
-    pub session: String,
-    /// What for.
-    pub view: View,
-    /// The size of the terminal that it is shown on.
-    pub window: Option<Window>,
-    /// Offset of stdout to start at; as the node has it where there is none (PROTOCOL 7.5).
-    pub stdout_from: Option<u64>,
-    /// Offset of stderr to start at; as the node has it where there is none.
-    pub stderr_from: Option<u64>,
-}
-
-/// What came from a session, or became of the link to it.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Output {
-    /// Bytes of stdout (1) or stderr (2), in order, each once. Say [`Remote::consumed`] when they
-    /// are written.
-    Bytes {
-        /// 1 or 2.
-        stream: u8,
-        /// What was written.
-        bytes: Vec<u8>,
-    },
-    /// A stream is complete, and verified where all of it was seen.
-    Ended {
-        /// 1 or 2.
-        stream: u8,
-    },
-    /// More stdin may be written.
-    StdinRoom,
-    /// The program reads no more.
-    StdinClosed,
-    /// What the terminal shows, to be drawn in place of everything before; live bytes follow it.
-    Screen {
-        /// Lines of the session's terminal.
-        rows: u16,
-        /// Its columns.
-        cols: u16,
-        /// The drawing. Not to be reported as consumed.
-        bytes: Vec<u8>,
-    },
-    /// Bytes that are kept no more: the stream goes on at `to`.
-    Gap {
-        /// 1 or 2.
-        stream: u8,
-        /// Offset of the first byte that is missing.
-        from: u64,
-        /// Offset of the first byte that comes.
-        to: u64,
-    },
-    /// Who looks at the session now, with us.
-    Viewers {
-        /// Those that may type.
-        typing: u32,
-        /// Those that only watch.
-        watching: u32,
-    },
-    /// The session's lease is this now.
-    Lease(Lease),
-    /// All that there was has come: the end of [`View::Log`].
-    CaughtUp,
-    /// The program ended; both streams have before.
-    Exit(Box<ExitRecord>),
-    /// The link was lost and is being made again by [`Remote::next`]; see [`Remote::outage`].
-    LinkLost {
-        /// What happened to it.
-        why: String,
-    },
-    /// The link is there again, and nothing is missing.
-    LinkBack,
-}
-
-/// How long there has been no link.
-#[derive(Clone, Copy, Debug)]
-pub struct Outage<'a> {
-    /// When it was lost.
-    pub since: Instant,
-    /// How often it was tried to make it again.
-    pub attempts: u32,
-    /// What went wrong last.
-    pub last: &'a AskError,
-}
 
 /// A session as it is seen from here.
 pub struct Remote {
@@ -138,8 +38,8 @@ pub struct Remote {
     stderr: Received,
     unsaid: Unsaid,
     window: Option<Window>,
-    /// When there was a link for the last time, and the pause before it was made.
-    linked: (Instant, Duration),
+    /// When the link was made, and after which pause; `None` where it is a good one.
+    linked: (Instant, Option<Duration>),
     /// What is to be told before anything else.
     told: Option<Output>,
 }
@@ -190,7 +90,7 @@ impl Remote {
         let opened = way.open(Request::Run(Box::new(run))).await?;
         let mut remote = Self::new(way, View::Type, writer, [stdout, stderr], window);
         remote.session.clone_from(&opened.reply.session);
-        remote.adopt(opened, Duration::ZERO)?;
+        remote.adopt(opened, None)?;
         if !is_viewed {
             remote.is_over();
         }
@@ -221,7 +121,7 @@ impl Remote {
         let request = remote.request();
         let opened = remote.way.open(request).await?;
         remote.session.clone_from(&opened.reply.session);
-        remote.adopt(opened, Duration::ZERO)?;
+        remote.adopt(opened, None)?;
         Ok(remote)
     }
 
@@ -244,7 +144,7 @@ impl Remote {
             stderr,
             unsaid: Unsaid { window, ..Unsaid::default() },
             window,
-            linked: (Instant::now(), Duration::ZERO),
+            linked: (Instant::now(), None),
             told: None,
         }
     }
@@ -286,13 +186,19 @@ impl Remote {
                 State::Down(down) => {
                     let opened = down.back().await?;
                     let pause = down.pause();
-                    self.adopt(opened, pause)?;
+                    self.adopt(opened, Some(pause))?;
                     return Ok(Output::LinkBack);
                 }
                 State::Over(_) => return Err(broken("asked for more after the end")),
             };
             match handled {
-                Ok(Some(output)) => return Ok(output),
+                Ok(Some(output)) => {
+                    if matches!(output, Output::Bytes { .. } | Output::StdinRoom) {
+                        // Whoever makes progress may be asked again at once.
+                        self.linked.1 = None;
+                    }
+                    return Ok(output);
+                }
                 Ok(None) => {}
                 Err(error) if error.is_retryable() => return self.handle_lost(error),
                 Err(error) => return Err(error),
@@ -470,9 +376,11 @@ impl Remote {
         if self.way.patience.give_up_after == Some(Duration::ZERO) {
             return Err(why);
         }
-        let (since, pause) = self.linked;
-        // A node that lets us in and hangs up at once is not asked at once again.
-        let pause = if since.elapsed() < PAUSE_MAX { longer(pause) } else { Duration::ZERO };
+        let pause = match self.linked {
+            // A node that lets us in and hangs up at once is not asked at once again.
+            (since, Some(pause)) if since.elapsed() < PAUSE_MAX => longer(pause),
+            _ => Duration::ZERO,
+        };
         let output = Output::LinkLost { why: why.to_string() };
         let request = self.request();
         self.link = State::Down(Box::new(Down::new(self.way.clone(), request, why, pause)));
@@ -488,7 +396,7 @@ impl Remote {
     }
 
     /// Goes on over a link on which the session has just been asked for.
-    fn adopt(&mut self, opened: Opened, pause: Duration) -> Result<(), AskError> {
+    fn adopt(&mut self, opened: Opened, pause: Option<Duration>) -> Result<(), AskError> {
         let Opened { connection, reply } = opened;
         let Attached { session, terminal, stdout_from, stderr_from, stdin } = reply;
         if session != self.session {
@@ -499,7 +407,7 @@ impl Remote {
         self.stdout.resume(stdout_from, terminal)?;
         self.stderr.resume(stderr_from, false)?;
         self.stdin.resume(stdin)?;
-        if self.stdin.is_closed() && !was_closed {
+        if self.stdin.is_closed() && !was_closed && self.view == View::Type {
             self.told = Some(Output::StdinClosed);
         }
         self.link = State::Up(Box::new(connection));

@@ -16,7 +16,7 @@ pub(super) struct Received {
     /// Bytes that were given to the caller and not consumed yet.
     waiting: u64,
     /// Length and hash from the very start; `None` where not all of it was seen.
-    tally: Option<Tally>,
+    tally: Option<Box<Tally>>,
     ended: Option<StreamTotal>,
     /// We want no more of it, so its hash says nothing to us.
     is_stopped: bool,
@@ -46,7 +46,7 @@ impl Received {
             stream,
             have: from,
             waiting: 0,
-            tally: (from.unwrap_or(0) == 0).then(Tally::default),
+            tally: (from.unwrap_or(0) == 0).then(Box::default),
             ended: None,
             is_stopped: false,
             asked: from,

@@ -13,7 +13,7 @@ use super::{AskError, broken};
 /// What was ever written here, and how far it has come.
 pub(super) struct Stdin {
     /// All of it, over every link.
-    tally: Tally,
+    tally: Box<Tally>,
     /// The end of it: what may have to be sent again, or has not been sent.
     kept: VecDeque<u8>,
     /// Offset up to which this link has taken it.
@@ -40,7 +40,7 @@ impl Stdin {
     /// A writer that has written nothing; [`Self::resume`] says how much it may.
     pub(super) fn new() -> Self {
         Self {
-            tally: Tally::default(),
+            tally: Box::default(),
             kept: VecDeque::new(),
             sent: 0,
             to: 0,
