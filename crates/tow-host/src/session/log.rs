@@ -152,6 +152,7 @@ impl Log {
     }
 
     /// How many bytes can be read no more.
+    #[cfg(test)]
     pub(super) fn missing(&self) -> u64 {
         let Kept { head_len, tail_from } = self.kept();
         tail_from - head_len
@@ -208,14 +209,6 @@ impl Log {
     pub(super) fn finish(&mut self, hash: Hash) {
         self.end = Some(hash);
         self.memory.shrink_to_fit();
-    }
-
-    /// Moves all that is in memory to the file, within the file's limits. Where it can't be written,
-    /// it stays in memory.
-    pub(super) fn demote(&mut self) {
-        if self.write_out(self.total, 0).is_ok() {
-            self.memory = VecDeque::new();
-        }
     }
 
     /// Drops what is kept, in memory and on disk; only the figures stay.

@@ -144,25 +144,12 @@ fn a_viewer_that_catches_up_gives_disk_and_memory_back() {
 }
 
 #[test]
-fn what_is_demoted_is_read_from_disk_alone() {
-    let dir = TempDir::new();
-    let mut log = Log::new(LogLimits::default(), SpillDir::at(dir.path()));
+fn what_is_forgotten_is_missing_and_still_counted() {
+    let mut log = Log::new(LogLimits::default(), SpillDir::nowhere());
     append(&mut log, 3 << 20, 3 << 20);
-    let kept = log.kept();
-    log.demote();
-    assert_eq!((log.kept_len(), log.memory.capacity(), log.kept()), (0, 0, kept));
-    check_all(&log, 1 << 20);
     log.forget();
     assert_eq!((log.missing(), log.readable_from(0), log.total()), (3 << 20, 3 << 20, 3 << 20));
-}
-
-#[test]
-fn what_cannot_be_demoted_stays_in_memory() {
-    let mut log = Log::new(LogLimits::default(), SpillDir::nowhere());
-    append(&mut log, 10_000, 0);
-    log.demote();
-    assert_eq!((log.kept_len(), log.missing()), (10_000, 0));
-    check_all(&log, 4_096);
+    assert_eq!((log.kept_len(), log.memory.capacity()), (0, 0));
 }
 
 #[test]
@@ -210,7 +197,6 @@ enum Step {
         behind: u64,
     },
     Disk(Disk),
-    Demote,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,7 +224,6 @@ fn step() -> impl Strategy<Value = Step> {
         4 => behind().prop_map(|behind| Step::Release { behind }),
         1 => Just(Step::Disk(Disk::IsFull)),
         2 => Just(Step::Disk(Disk::Works)),
-        1 => Just(Step::Demote),
     ]
 }
 
@@ -249,8 +234,6 @@ struct Promise {
     /// The disk has always worked.
     is_whole: bool,
     head_len: u64,
-    /// What memory held before this offset had to fit into the file.
-    demoted_before: u64,
 }
 
 impl Promise {
@@ -263,15 +246,13 @@ impl Promise {
         assert!(log.head_len >= self.head_len, "the head was kept, and is no more");
         self.head_len = log.head_len;
         let memory_at_least = limits.memory_max as u64 - log.portion();
-        if self.demoted_before == 0 {
-            let replayed = total.saturating_sub(memory_at_least.min(limits.replay_max as u64));
-            assert_eq!(log.readable_from(replayed), replayed);
-        }
+        let replayed = total.saturating_sub(memory_at_least.min(limits.replay_max as u64));
+        assert_eq!(log.readable_from(replayed), replayed);
         if self.is_whole {
             let Kept { head_len, tail_from } = log.kept();
             assert!(tail_from == 0 || head_len == limits.head_max, "{head_len}");
             let room = memory_at_least + limits.tail_max;
-            let promised = self.acked_most.max(total.saturating_sub(room)).max(self.demoted_before);
+            let promised = self.acked_most.max(total.saturating_sub(room));
             assert_eq!(log.readable_from(promised), promised);
         }
     }
@@ -287,7 +268,7 @@ proptest! {
     ) {
         let dir = TempDir::in_memory();
         let mut log = Log::new(limits, SpillDir::at(dir.path()));
-        let mut promise = Promise { limits, acked_most: 0, is_whole: true, head_len: 0, demoted_before: 0 };
+        let mut promise = Promise { limits, acked_most: 0, is_whole: true, head_len: 0 };
         for step in steps {
             match step {
                 Step::Append { len, behind } => {
@@ -303,10 +284,6 @@ proptest! {
                 Step::Disk(disk) => {
                     log.spill.is_full = disk == Disk::IsFull;
                     promise.is_whole &= disk == Disk::Works;
-                }
-                Step::Demote => {
-                    log.demote();
-                    promise.demoted_before = log.total().saturating_sub(limits.tail_max);
                 }
             }
             promise.check(&log);

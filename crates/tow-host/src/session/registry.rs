@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -36,6 +37,8 @@ struct Inner {
     store: Store,
     spill: SpillDir,
     table: Mutex<Table>,
+    /// Sessions that were put into the store since this process began.
+    saved: AtomicU32,
     /// A session has ended.
     one_ended: Notify,
     /// The keepers, and starts under way.
@@ -185,6 +188,7 @@ impl Sessions {
             store,
             spill,
             table: Mutex::new(table),
+            saved: AtomicU32::new(0),
             one_ended: Notify::new(),
             tasks: TaskTracker::new(),
             _reaper: stop.drop_guard(),
@@ -461,6 +465,11 @@ impl Inner {
                 for id in too_old {
                     let _ = self.store.remove(&id);
                 }
+                if self.saved.fetch_add(1, Ordering::Relaxed) % PRUNED_EVERY == PRUNED_EVERY - 1 {
+                    // Outputs that are too much together go; their records stay.
+                    let gone = self.store.prune();
+                    self.lock().stored.retain(|stored| !gone.contains(&stored.id));
+                }
             }
             Ok(()) => {}
             Err(error) => {
@@ -574,3 +583,6 @@ fn refusal(error: &io::Error, spec: &Spec) -> Refusal {
         _ => Refusal::about(code, subject),
     }
 }
+
+/// Sessions put into the store between two looks at how much output it holds.
+const PRUNED_EVERY: u32 = 64;
