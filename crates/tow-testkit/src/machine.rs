@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -18,7 +19,8 @@ use crate::proxy::Proxy;
 use crate::temp::TempDir;
 use crate::wait::INTERVAL;
 
-/// A machine: `TOWLINE_HOME` and the working directory, which is its user's home, are its own.
+/// A machine: `TOWLINE_HOME` and the working directory, which is its user's home, are its own. The
+/// programs that its node has started, which may outlive the node, end when it is dropped.
 #[derive(Debug)]
 pub struct Machine {
     tow: PathBuf,
@@ -181,6 +183,35 @@ impl Machine {
         self.invite(args)["code"].as_str().expect("an invitation has a code").to_owned()
     }
 
+    /// Ends the process that keeps the sessions of its node, and the sessions, and returns when it
+    /// is gone; at once where there is none.
+    pub fn end_keeper(&self) {
+        let ask = br#"{"ask":"quit","running":"end"}"#;
+        if let Some(mut keeper) = self.ask_keeper(ask) {
+            // It closes last of all.
+            let _ = keeper.read_to_end(&mut Vec::new());
+        }
+    }
+
+    /// The process that keeps the sessions of its node, if there is one.
+    pub fn keeper_pid(&self) -> Option<u32> {
+        let mut keeper = self.ask_keeper(br#"{"ask":"hello"}"#)?;
+        let mut prefix = [0; 8];
+        keeper.read_exact(&mut prefix).ok()?;
+        let mut head = vec![0; usize::try_from(u64::from_le_bytes(prefix)).ok()?];
+        keeper.read_exact(&mut head).ok()?;
+        let reply: Value = serde_json::from_slice(&head).expect("a head is JSON");
+        u32::try_from(reply["ok"]["pid"].as_u64()?).ok()
+    }
+
+    fn ask_keeper(&self, ask: &[u8]) -> Option<UnixStream> {
+        let mut keeper = UnixStream::connect(self.home().join("keeper.1.sock")).ok()?;
+        keeper.set_read_timeout(Some(PATIENCE)).ok()?;
+        keeper.write_all(&(ask.len() as u64).to_le_bytes()).ok()?;
+        keeper.write_all(ask).ok()?;
+        Some(keeper)
+    }
+
     /// What the audit log of its node says.
     #[track_caller]
     pub fn audit(&self) -> Vec<Value> {
@@ -191,6 +222,12 @@ impl Machine {
     #[track_caller]
     pub fn status(&self) -> Value {
         self.tow(["doctor", "--json"]).run().last_json()["status"].clone()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.end_keeper();
     }
 }
 
@@ -247,7 +284,7 @@ impl Node {
 }
 
 impl Drop for Node {
-    /// In order, so that the programs that it started end too.
+    /// In order. The programs that it started may go on; they end with the machine.
     fn drop(&mut self) {
         let _ = self.end();
     }
