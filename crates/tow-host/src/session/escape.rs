@@ -138,7 +138,7 @@ impl Scanner {
 
     fn next_of_text(&mut self, bytes: &[u8]) -> (Piece, usize) {
         // Most of a stream is text, and this is how `contains` finds a byte fast.
-        let clean = bytes.chunks(256).take_while(|chunk| !chunk.contains(&ESC));
+        let clean = bytes.chunks(64).take_while(|chunk| !chunk.contains(&ESC));
         let clean = clean.map(<[u8]>::len).sum();
         if let Some(at) = bytes[clean..].iter().position(|byte| *byte == ESC) {
             return (Piece::Text, clean + at);
@@ -166,7 +166,9 @@ impl Scanner {
                 || self.state == State::Ground && *first != ESC;
             let len = if is_text {
                 let (_, len) = self.next(rest);
-                rest[..len].iter_mut().filter(|byte| **byte == ENQ).for_each(|byte| *byte = NUL);
+                if rest[..len].contains(&ENQ) {
+                    rest[..len].iter_mut().for_each(|byte| *byte = heard(*byte));
+                }
                 len
             } else {
                 self.silence_sequence(rest)
@@ -188,39 +190,36 @@ impl Scanner {
     /// One byte of a sequence. Gives what is to stand in its place where questions are silenced.
     fn step(&mut self, byte: u8) -> u8 {
         self.len += 1;
-        match (byte, self.state) {
-            (ESC, _) => {
-                self.escape();
-                byte
-            }
-            (CAN | SUB, _) => self.end(byte),
-            (b'\\', State::Escape(Inside::String)) => self.end(byte),
-            (_, State::Escape(inside)) => {
-                if inside == Inside::String {
-                    // The string was given up for a sequence that began with that ESC.
-                    self.len = 2;
-                    self.state = State::Escape(Inside::Nothing);
-                }
+        match byte {
+            ESC => return self.escape(),
+            CAN | SUB => return self.end(byte),
+            _ => {}
+        }
+        match self.state {
+            State::Csi(csi) => self.step_csi(csi, byte),
+            State::Escape(Inside::Nothing) => self.step_escape(byte),
+            State::Escape(Inside::String) if byte == b'\\' => self.end(byte),
+            State::Escape(Inside::String) => {
+                // The string was given up for a sequence that began with that ESC.
+                self.len = 2;
+                self.state = State::Escape(Inside::Nothing);
                 self.step_escape(byte)
             }
-            (_, State::EscapeIntermediate) => match byte {
-                0x30..=0x7e => self.end(byte),
-                _ => heard(byte),
-            },
-            (_, State::Csi(csi)) => self.step_csi(csi, byte),
-            (_, State::DcsHeader(intermediate)) => self.step_dcs(intermediate, byte),
-            (BEL, State::Osc(_)) => self.end(byte),
-            (_, State::Osc(osc)) => {
+            State::EscapeIntermediate if matches!(byte, 0x30..=0x7e) => self.end(byte),
+            State::EscapeIntermediate => heard(byte),
+            State::DcsHeader(intermediate) => self.step_dcs(intermediate, byte),
+            State::Osc(_) if byte == BEL => self.end(byte),
+            State::Osc(osc) => {
                 let (osc, byte) = osc.step(byte);
                 self.state = State::Osc(osc);
                 byte
             }
-            (_, State::Apc(apc)) => {
+            State::Apc(apc) => {
                 let (state, byte) = apc.step(byte);
                 self.state = state;
                 byte
             }
-            (_, State::Ground | State::Char(_) | State::Text) => byte,
+            State::Ground | State::Char(_) | State::Text => byte,
         }
     }
 
@@ -229,13 +228,14 @@ impl Scanner {
         byte
     }
 
-    fn escape(&mut self) {
+    fn escape(&mut self) -> u8 {
         let is_string =
             matches!(self.state, State::DcsHeader(_) | State::Osc(_) | State::Apc(_) | State::Text);
         self.state = State::Escape(if is_string { Inside::String } else { Inside::Nothing });
         if !is_string {
             self.len = 1;
         }
+        ESC
     }
 
     fn step_escape(&mut self, byte: u8) -> u8 {
@@ -385,4 +385,4 @@ const ESC: u8 = 0x1b;
 
 #[cfg(test)]
 #[path = "escape_tests.rs"]
-mod tests;
+pub(super) mod tests;

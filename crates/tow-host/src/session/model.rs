@@ -99,9 +99,12 @@ impl Picture {
     /// Takes in what was not yet, and draws. This is work for milliseconds: not for a lock.
     pub(super) fn draw(self) -> Drawn {
         let mut model = self.model;
+        let kept_rows = HISTORY_ROWS + usize::from(model.size().rows);
+        let (old, recent) = self.unparsed.split_at(last_lines(&self.unparsed, kept_rows));
+        model.feed(old);
         let screen = model.screen.take().map_or_else(|| Screen::new(model.size), |boxed| *boxed);
         model.screen = Some(Box::new(screen.with_history(HISTORY_ROWS)));
-        model.feed(&self.unparsed);
+        model.feed(recent);
         while !model.sizes.is_empty() {
             model.apply_first_size();
         }
@@ -110,6 +113,13 @@ impl Picture {
         let bytes = [&screen.draw(), screen.opening()].concat();
         Drawn { at: fed_to - screen.pending(), size, bytes }
     }
+}
+
+/// Where the last `count` lines start. To keep lines that will be dropped again takes several times
+/// as long as to let them go.
+fn last_lines(bytes: &[u8], count: usize) -> usize {
+    let newlines = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
+    newlines.map(|(at, _)| at + 1).nth(count).unwrap_or(0)
 }
 
 /// How many bytes of a log may wait to be taken in. Few enough that a drawing takes milliseconds,

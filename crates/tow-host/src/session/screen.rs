@@ -9,7 +9,7 @@ mod notes;
 
 use std::num::NonZeroU16;
 
-use self::notes::{Notes, Place};
+use self::notes::{Notes, Place, Which};
 use super::escape::{Piece, SEQUENCE_LEN_MAX, Scanner};
 
 /// The size of a terminal in characters.
@@ -124,8 +124,8 @@ impl Screen {
     fn sequence(&mut self, sequence: &[u8]) {
         let screen = self.parser.screen();
         let (row, col) = screen.cursor_position();
-        let is_alternate = screen.alternate_screen();
-        let place = Place { row, col, cols: self.size.cols, is_alternate };
+        let which = if screen.alternate_screen() { Which::Alternate } else { Which::Primary };
+        let place = Place { row, col, cols: self.size.cols, which };
         match self.notes.hear(sequence, place) {
             Some(instead) => self.parser.process(&instead),
             None => self.parser.process(sequence),
@@ -137,7 +137,7 @@ impl Screen {
             for chunk in run.utf8_chunks() {
                 self.chars(chunk.valid());
                 if !chunk.invalid().is_empty() {
-                    self.chars(REPLACEMENT);
+                    self.char(char::REPLACEMENT_CHARACTER);
                 }
             }
             match run.last() {
@@ -149,25 +149,42 @@ impl Screen {
     }
 
     fn chars(&mut self, text: &str) {
-        if self.notes.is_plain() {
-            // vt100 leaves no room for this character, as a terminal does.
-            for (at, part) in text.split(char::REPLACEMENT_CHARACTER).enumerate() {
-                if at > 0 {
-                    self.parser.process(REPLACEMENT.as_bytes());
-                }
-                self.parser.process(part.as_bytes());
+        let is_plain = self.notes.is_plain();
+        let is_special =
+            |char| !is_plain || matches!(char, char::REPLACEMENT_CHARACTER | EMOJI_PRESENTATION);
+        let mut rest = text;
+        while let Some(at) = rest.find(is_special) {
+            let (before, after) = rest.split_at(at);
+            self.parser.process(before.as_bytes());
+            let mut chars = after.chars();
+            if let Some(char) = chars.next() {
+                self.char(char);
             }
-            return;
+            rest = chars.as_str();
         }
-        for char in text.chars() {
-            let char = self.notes.translate(char);
-            let (_, col) = self.parser.screen().cursor_position();
-            if !self.notes.wraps() && col >= self.size.cols && char >= ' ' {
-                // Where lines don't wrap, the last column is written over.
-                self.parser.process(format!("\x1b[{}G", self.size.cols).as_bytes());
+        self.parser.process(rest.as_bytes());
+    }
+
+    fn char(&mut self, char: char) {
+        let screen = self.parser.screen();
+        let (row, col) = screen.cursor_position();
+        let is_full = col >= screen.size().1.get();
+        let is_wide = |cell: &vt100::Cell| cell.is_wide_continuation();
+        let char = match self.notes.translate(char) {
+            // vt100 leaves no room for it, as a terminal does.
+            char::REPLACEMENT_CHARACTER => REPLACEMENT,
+            // It makes the character before it wide. Where that has no room, vt100 loses count and
+            // panics in the end.
+            EMOJI_PRESENTATION if is_full && !screen.cell(row, col - 1).is_some_and(is_wide) => {
+                return;
             }
-            self.parser.process(char.encode_utf8(&mut [0; 4]).as_bytes());
+            other => other,
+        };
+        if is_full && !self.notes.wraps() && char >= ' ' {
+            // Where lines don't wrap, the last column is written over.
+            self.parser.process(b"\x1b[9999G");
         }
+        self.parser.process(char.encode_utf8(&mut [0; 4]).as_bytes());
     }
 
     /// The terminal has another size from here on.
@@ -218,8 +235,10 @@ fn sides(size: Size) -> (NonZeroU16, NonZeroU16) {
 /// The largest height and width. A screen of that size takes 32 MB as vt100 keeps it, and the
 /// largest ones in use, small type on a wall of displays, are narrower than this.
 const SIDE_MAX: u16 = 1_000;
-/// How a byte that is no text is shown; a terminal has one character's room for it too.
-const REPLACEMENT: &str = "?";
+/// How bytes are shown that are no text.
+const REPLACEMENT: char = '?';
+/// VS16.
+const EMOJI_PRESENTATION: char = '\u{fe0f}';
 const SHIFT_OUT: u8 = 0x0e;
 const SHIFT_IN: u8 = 0x0f;
 

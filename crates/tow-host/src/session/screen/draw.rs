@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use vt100::{Color, CursorStyle, MouseProtocolEncoding, MouseProtocolMode};
 
-use super::notes::{ANSI, PRIVATE};
-use super::{Screen, parser_of};
+use super::notes::{ANSI, PRIVATE, Which};
+use super::{EMOJI_PRESENTATION, Screen, parser_of};
 
 /// How text looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,14 +67,16 @@ impl Screen {
         }
         let history = history(parser.screen_mut());
         let mut canvas = Canvas::default();
-        let primary = self.draw_screen(&mut canvas, parser.screen(), false);
+        let primary = self.draw_screen(&mut canvas, parser.screen(), Which::Primary);
         if is_alternate {
+            // What 1049 saves once more.
             canvas.style(primary.saved_style);
+            canvas.out.push_str(&self.notes.saved_charsets(Which::Primary));
             // A program that entered it by 1049 left the cursor where it is saved.
             let entered = if primary.cursor == primary.saved { "\x1b[?1049h" } else { "\x1b[?47h" };
             canvas.out.push_str(entered);
             parser.process(b"\x1b[?47h");
-            self.draw_screen(&mut canvas, parser.screen(), true);
+            self.draw_screen(&mut canvas, parser.screen(), Which::Alternate);
         }
         self.draw_modes(&mut canvas);
         let room = DRAWING_LEN_MAX.saturating_sub(canvas.out.len());
@@ -84,20 +86,15 @@ impl Screen {
         all.into_bytes()
     }
 
-    fn draw_screen(
-        &self,
-        canvas: &mut Canvas,
-        screen: &vt100::Screen,
-        is_alternate: bool,
-    ) -> Frame {
+    fn draw_screen(&self, canvas: &mut Canvas, screen: &vt100::Screen, which: Which) -> Frame {
         let frame = Frame::of(screen);
-        canvas.out.push_str("\x1b[?6l\x1b[r\x1b[m\x1b[H\x1b[J");
+        canvas.out.push_str("\x1b(B\x1b)B\x0f\x1b[?6l\x1b[r\x1b[m\x1b[H\x1b[J");
         canvas.style = Style::default();
         canvas.rows(screen);
         canvas.relative(frame.saved);
         canvas.place(screen, frame.saved, 0);
         canvas.style(frame.saved_style);
-        canvas.out.push_str(&self.notes.saved_charsets(is_alternate));
+        canvas.out.push_str(&self.notes.saved_charsets(which));
         canvas.out.push_str("\x1b7\x1b(B\x1b)B\x0f");
         let (top, bottom) = frame.region;
         if frame.region != (0, screen.size().0.get() - 1) {
@@ -105,7 +102,7 @@ impl Screen {
         }
         canvas.relative(frame.cursor);
         canvas.place(screen, frame.cursor, if frame.cursor.is_relative { top } else { 0 });
-        canvas.put(format_args!("\x1b[={};1u", self.notes.keyboard(is_alternate)));
+        canvas.put(format_args!("\x1b[={};1u", self.notes.keyboard(which)));
         frame
     }
 
@@ -208,9 +205,13 @@ fn last_glyph(screen: &vt100::Screen, row: u16) -> Option<(u16, Glyph<'_>)> {
 fn glyph(screen: &vt100::Screen, row: u16, col: u16) -> Glyph<'_> {
     let blank = Glyph { text: "", width: 1, style: Style::default() };
     let Some(cell) = screen.cell(row, col) else { return blank };
-    let has_other_half = screen.cell(row, col + 1).is_some_and(vt100::Cell::is_wide_continuation);
+    // A line of the history may be longer than the screen is now wide.
+    let has_other_half = || {
+        col + 1 < screen.size().1.get()
+            && screen.cell(row, col + 1).is_some_and(vt100::Cell::is_wide_continuation)
+    };
     // Half of a wide character shows nothing.
-    if cell.is_wide_continuation() || cell.is_wide() && !has_other_half {
+    if cell.is_wide_continuation() || cell.is_wide() && !has_other_half() {
         return Glyph { style: Style::of_cell(cell), ..blank };
     }
     let width = if cell.is_wide() { 2 } else { 1 };
@@ -266,8 +267,7 @@ impl Canvas {
                 col += len;
             } else {
                 self.column(&mut at, col);
-                self.style(glyph.style);
-                self.out.push_str(glyph.text);
+                self.glyph(&glyph);
                 col += glyph.width;
                 at = col;
             }
@@ -292,8 +292,17 @@ impl Canvas {
         let col = last.as_ref().map_or(spot.col, |(col, _)| *col);
         self.put(format_args!("\x1b[{};{}H", spot.row.saturating_sub(top) + 1, col + 1));
         if let Some((_, glyph)) = last {
-            self.style(glyph.style);
+            self.glyph(&glyph);
+        }
+    }
+
+    fn glyph(&mut self, glyph: &Glyph<'_>) {
+        self.style(glyph.style);
+        if glyph.width > 1 {
             self.out.push_str(glyph.text);
+        } else {
+            // What it did not make wide here could be wide there.
+            self.out.extend(glyph.text.split(EMOJI_PRESENTATION));
         }
     }
 
@@ -341,7 +350,7 @@ fn blank_len(screen: &vt100::Screen, row: u16, from: u16, style: Style) -> u16 {
     1 + u16::try_from(more).unwrap_or(0)
 }
 
-/// Each line that has scrolled away, with the newline where it ends; the last always ends.
+/// Each line that has scrolled away, with what leads to the next one.
 fn history(screen: &mut vt100::Screen) -> Vec<String> {
     screen.set_scrollback(usize::MAX);
     let mut left = screen.scrollback();
@@ -354,9 +363,12 @@ fn history(screen: &mut vt100::Screen) -> Vec<String> {
             start = canvas.row(screen, row, start);
             canvas.style(Style::default());
             left -= 1;
-            if start == Start::Fresh || left == 0 {
-                canvas.out.push_str("\r\n");
-            }
+            canvas.out.push_str(match start {
+                Start::Fresh => "\r\n",
+                // Into the first line of the screen, which will be cleared.
+                Start::Wrapped if left == 0 => " \r",
+                Start::Wrapped => "",
+            });
             lines.push(canvas.out);
         }
     }

@@ -44,6 +44,13 @@ struct Keyboard {
     pushed: Vec<u16>,
 }
 
+/// One of a terminal's two screens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Primary,
+    Alternate,
+}
+
 /// Where a sequence finds the cursor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -52,7 +59,7 @@ pub(super) struct Place {
     /// From 0; the width where a line is full.
     pub(super) col: u16,
     pub(super) cols: u16,
-    pub(super) is_alternate: bool,
+    pub(super) which: Which,
 }
 
 /// The parts of a CSI sequence; 0 stands for no prefix and no intermediate.
@@ -89,8 +96,8 @@ impl Notes {
             // IND and NEL.
             b"D" => return Some(b"\n".to_vec()),
             b"E" => return Some(b"\r\n".to_vec()),
-            b"7" => self.save(place.is_alternate),
-            b"8" => self.restore(place.is_alternate),
+            b"7" => self.save(place.which),
+            b"8" => self.restore(place.which),
             b"c" => {
                 let (titles, directory) = (self.titles.clone(), self.directory.take());
                 *self = Self { titles, directory, ..Self::default() };
@@ -115,16 +122,18 @@ impl Notes {
                 (0, _) => set(&mut self.ansi, &ANSI, mode, is_set),
                 (b'?', 7) => self.is_nowrap = !is_set,
                 (b'?', 1047) if is_set => more.extend_from_slice(b"\x1b[?47h"),
-                (b'?', 1047) if place.is_alternate => more.extend_from_slice(b"\x1b[2J\x1b[?47l"),
+                (b'?', 1047) if place.which == Which::Alternate => {
+                    more.extend_from_slice(b"\x1b[2J\x1b[?47l")
+                }
                 (b'?', 1048) => more.extend_from_slice(if is_set { b"\x1b7" } else { b"\x1b8" }),
                 (b'?', _) => set(&mut self.private, &PRIVATE, mode, is_set),
                 _ => {}
             }
             match (csi.prefix, mode, is_set) {
-                (b'?', 1048 | 1049, true) => self.save(place.is_alternate),
-                (b'?', 1048, false) => self.restore(place.is_alternate),
+                (b'?', 1048 | 1049, true) => self.save(place.which),
+                (b'?', 1048, false) => self.restore(place.which),
                 // It leaves the alternate screen first.
-                (b'?', 1049, false) => self.restore(false),
+                (b'?', 1049, false) => self.restore(Which::Primary),
                 _ => {}
             }
         }
@@ -170,7 +179,7 @@ impl Notes {
     fn hear_keyboard(&mut self, csi: &Csi, place: Place) {
         let first = csi.params.first().copied().unwrap_or(0);
         let second = csi.params.get(1).copied();
-        let keyboard = &mut self.keyboard[usize::from(place.is_alternate)];
+        let keyboard = &mut self.keyboard[place.which as usize];
         match (csi.prefix, csi.intermediate, csi.last) {
             (b'>', 0, b'm') if first == 4 => self.other_keys = second,
             (b'>', 0, b'n') if first == 4 => self.other_keys = Some(0),
@@ -224,12 +233,12 @@ impl Notes {
         }
     }
 
-    fn save(&mut self, is_alternate: bool) {
-        self.saved[usize::from(is_alternate)] = self.charsets;
+    fn save(&mut self, which: Which) {
+        self.saved[which as usize] = self.charsets;
     }
 
-    fn restore(&mut self, is_alternate: bool) {
-        self.charsets = self.saved[usize::from(is_alternate)];
+    fn restore(&mut self, which: Which) {
+        self.charsets = self.saved[which as usize];
     }
 
     pub(super) fn shift_out(&mut self) {
@@ -260,8 +269,8 @@ impl Notes {
     }
 
     /// The flags of kitty's keyboard protocol on a screen.
-    pub(super) fn keyboard(&self, is_alternate: bool) -> u16 {
-        self.keyboard[usize::from(is_alternate)].flags
+    pub(super) fn keyboard(&self, which: Which) -> u16 {
+        self.keyboard[which as usize].flags
     }
 
     /// What sets the character sets in force.
@@ -270,8 +279,8 @@ impl Notes {
     }
 
     /// What sets those that DECSC has saved on a screen.
-    pub(super) fn saved_charsets(&self, is_alternate: bool) -> String {
-        self.saved[usize::from(is_alternate)].to_sequences()
+    pub(super) fn saved_charsets(&self, which: Which) -> String {
+        self.saved[which as usize].to_sequences()
     }
 
     /// What sets the modes noted here, in a terminal where they have their defaults.
