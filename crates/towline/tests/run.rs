@@ -414,16 +414,6 @@ fn a_link_that_falls_silent_is_given_up_and_not_taken_for_an_end() {
 }
 
 #[test]
-fn a_node_that_dies_is_254() {
-    let Pair { node, proxy: _proxy, client, host: _host } = pair();
-    // Its stdin ends with the node, so nothing is left behind.
-    let running = client.tow(["run", "box", "echo ready; read line"]).start();
-    assert_eq!(running.line(0), "ready");
-    node.kill();
-    let _ = running.wait().fails_with_hint(254, &["box"], "session");
-}
-
-#[test]
 fn programs_of_many_clients_run_side_by_side() {
     let pair = pair();
     let waiting: Vec<_> = (0..8).map(|_| pair.run(["read line; echo $line"]).start()).collect();

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tow_testkit::{Machine, Pair, is_running, mode_of, until};
+use tow_testkit::{Machine, Pair, mode_of, until};
 
 const TOW: &str = env!("CARGO_BIN_EXE_tow");
 
@@ -68,18 +68,6 @@ fn what_a_killed_node_left_is_replaced() {
         assert_eq!(pair.host.tow(["keys", "--json"]).run().ok().json().len(), 1);
         let _ = pair.run(["true"]).run().ok();
     }
-}
-
-#[test]
-fn a_node_that_is_told_to_stop_ends_its_programs_and_leaves_no_socket() {
-    let pair = Pair::new(TOW);
-    let Pair { node, proxy: _proxy, host, client } = pair;
-    let running = client.tow(["run", "box", "echo $$; exec sleep 300"]).start();
-    let pid: u32 = running.line(0).parse().unwrap();
-    assert_eq!(node.stop(), Some(0));
-    assert!(!is_running(pid));
-    assert!(!host.home().join("node.sock").exists());
-    let _ = running.wait().fails(252, &["box", "stopping"]);
 }
 
 #[test]
