@@ -93,6 +93,31 @@ async fn ends_that_come_again_are_told_once() {
 }
 
 #[tokio::test]
+async fn a_stream_that_was_stopped_is_not_asked_for_again_after_its_end() {
+    let node = FakeNode::new();
+    let client = async {
+        let mut remote = node.start().await?;
+        remote.stop(STDOUT);
+        follow(&mut remote).await
+    };
+    let script = async {
+        let mut talk = node.run(10).await;
+        let frame = talk.next().await;
+        assert_eq!(json::from_slice(&frame.payload).ok(), Some(Upward::Stop { stream: STDOUT }));
+        talk.stdout(b"some").await;
+        talk.end(STDOUT, b"some and more").await;
+        drop(talk);
+        let (mut talk, attach) = node.attach().await;
+        assert_eq!(attach.stdout_from, Some(13));
+        talk.finish(b"some and more", b"").await;
+        talk.gone().await;
+    };
+    let (seen, ()) = both(client, script).await;
+    let expected = ["stdout ended", "lost", "back", "stderr ended", "exit"];
+    assert_eq!(seen.unwrap().others, expected);
+}
+
+#[tokio::test]
 async fn what_all_links_brought_together_is_verified() {
     let node = FakeNode::new();
     let client = async { follow(&mut node.start().await?).await };

@@ -6,8 +6,8 @@ use tow_proto::message::{ExitRecord, Lease, View, Window};
 
 use super::AskError;
 
-/// An id for a [`Run`](tow_proto::message::Run) or a writer that nobody has had before. `None` when the system has no
-/// randomness.
+/// An id that nobody has had before, for a program to run or for a writer. `None` when the system
+/// has no randomness.
 pub fn request_id() -> Option<String> {
     let mut random = [0; 16];
     aws_lc_rs::rand::fill(&mut random).ok()?;

@@ -62,8 +62,8 @@ impl Received {
     /// is lost again and again, never has more than one and a half windows waiting.
     pub(super) fn ask(&mut self, window: u64) -> Option<u64> {
         self.window = window;
-        self.asked =
-            self.have.map(|have| if self.waiting > window / 2 { self.consumed() } else { have });
+        let is_behind = self.waiting > window / 2 && self.ended.is_none();
+        self.asked = self.have.map(|have| if is_behind { self.consumed() } else { have });
         self.asked
     }
 
@@ -203,6 +203,8 @@ impl Received {
                 return Err(broken("output that is not what the program wrote"));
             }
             self.ended = Some(total);
+            // Of one that was stopped, what is missing is not wanted on the next link either.
+            self.have = Some(total.bytes);
             return Ok(Some(Output::Ended { stream: self.stream }));
         }
         self.check_exit(total).map(|()| None)
