@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use tow_net::{Address, Link, Pin, Spki, TlsKeys};
 use tow_node::grant::Right;
 use tow_node::identity::{Identity, PublicKey};
-use tow_node::keys::{Keys, Record};
 use tow_node::keeper::KeeperProgram;
+use tow_node::keys::{Keys, Record};
 use tow_node::serve::{Account, Config, Node};
 use tow_node::state::{Layout, StateDir};
 use tow_proto::message::{FirstHead, Hello, Lease, Program, Reply, Request, Run};
@@ -39,12 +39,23 @@ impl TestNode {
         let dir = std::env::temp_dir().join(format!("tow-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
-        let state = state(&dir);
-        let mut keys = Keys::load(&state.keys_dir()).unwrap();
+        let mut keys = Keys::load(&state(&dir).keys_dir()).unwrap();
         for record in grants {
             keys.add(record).unwrap();
         }
-        let node = Node::start(&state, config(&dir)).unwrap();
+        Self::start_in(dir, "test")
+    }
+
+    /// Stops the node in order, and starts one of this program and version on what it has left.
+    pub(crate) async fn again_as(mut self, agent: &str) -> Self {
+        self.end().await;
+        Self::start_in(std::mem::take(&mut self.dir), agent)
+    }
+
+    fn start_in(dir: PathBuf, agent: &str) -> Self {
+        let state = state(&dir);
+        let config = Config { agent: agent.to_owned(), ..config(&dir) };
+        let node = Node::start(&state, config).unwrap();
         let address = node.addresses().last().unwrap().clone();
         let key = Identity::load(&state.node_key_path()).unwrap().public();
         let (stop, stopped) = oneshot::channel();
@@ -73,6 +84,10 @@ impl TestNode {
 
     /// Stops the node in order.
     pub(crate) async fn stop(mut self) {
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
         drop(self.stop.take());
         if let Some(served) = self.served.take() {
             timeout(DEADLINE, served).await.expect("the node stops").unwrap();
@@ -82,6 +97,7 @@ impl TestNode {
 
 impl Drop for TestNode {
     fn drop(&mut self) {
+        // Another one may have taken it over.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
