@@ -123,7 +123,7 @@ impl Notes {
                 (b'?', 7) => self.is_nowrap = !is_set,
                 (b'?', 1047) if is_set => more.extend_from_slice(b"\x1b[?47h"),
                 (b'?', 1047) if place.which == Which::Alternate => {
-                    more.extend_from_slice(b"\x1b[2J\x1b[?47l")
+                    more.extend_from_slice(b"\x1b[2J\x1b[?47l");
                 }
                 (b'?', 1048) => more.extend_from_slice(if is_set { b"\x1b7" } else { b"\x1b8" }),
                 (b'?', _) => set(&mut self.private, &PRIVATE, mode, is_set),
