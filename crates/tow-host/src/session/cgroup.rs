@@ -103,7 +103,8 @@ impl Cgroup {
             .is_ok_and(|events| events.lines().any(|line| line == "populated 0"))
     }
 
-    fn remove(&self) {
+    /// Removes it, if no process is in it; dropping it does so too.
+    pub(super) fn remove(&self) {
         if remove_directory(self.parent.as_fd(), &self.name).is_err() && self.is_empty() {
             // Only groups that the program made are left.
             remove_beneath(self.dir.as_fd(), DEPTH_MAX);

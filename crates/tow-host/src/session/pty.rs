@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use rustix::process::{Signal, kill_process_group};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{
-    InputModes, OptionalActions, SpecialCodeIndex, Winsize, tcgetattr, tcgetpgrp, tcgetwinsize,
-    tcsetattr, tcsetwinsize,
+    InputModes, OptionalActions, SpecialCodeIndex, Winsize, tcgetattr, tcgetpgrp, tcsetattr,
+    tcsetwinsize,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -76,15 +76,6 @@ impl Pty {
             tcsetwinsize(&self.master, winsize(window))?;
         }
         Ok(())
-    }
-
-    /// Its size, which the program may have changed too.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub(super) fn window(&self) -> io::Result<Window> {
-        let Winsize { ws_row, ws_col, ws_xpixel, ws_ypixel } = tcgetwinsize(&self.master)?;
-        Ok(Window { rows: ws_row, cols: ws_col, xpixel: ws_xpixel, ypixel: ws_ypixel })
     }
 
     /// Sends a signal to the group in the foreground, if there is one.

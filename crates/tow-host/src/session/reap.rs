@@ -12,8 +12,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpid, kill_process_group,
-    pidfd_open, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpid, kill_process,
+    kill_process_group, pidfd_open, waitid,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -34,14 +34,12 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    /// Takes charge of a child that was just started, by its descriptor if there is one already;
-    /// within a runtime.
+    /// Takes charge of a child that was claimed at its birth, by its descriptor if there is one
+    /// already; within a runtime.
     ///
     /// # Errors
     /// There are no more descriptors; the child is killed.
-    pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>, spawning: Spawning) -> io::Result<Self> {
-        claims().leaders.insert(pid.as_raw_pid());
-        drop(spawning);
+    pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>) -> io::Result<Self> {
         let pidfd = pidfd.map_or_else(|| pidfd_open(pid, PidfdFlags::empty()), Ok);
         let pidfd = pidfd.map_err(io::Error::from);
         let watched = pidfd.and_then(|pidfd| watch(pidfd, Interest::READABLE));
@@ -93,42 +91,45 @@ fn abandon(pid: Pid) {
     ORPHANS_MAY_BE_THERE.notify_waiters();
 }
 
+/// Kills a claimed child that will be nobody's leader, and waits for it.
+pub(super) fn bury(pid: Pid) {
+    let _ = kill_process(pid, Signal::KILL);
+    let wait = || waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+    let _ = rustix::io::retry_on_intr(wait);
+    claims().leaders.remove(&pid.as_raw_pid());
+}
+
 /// Children that are not orphans. For the whole process, since children are.
 struct Claims {
     leaders: BTreeSet<i32>,
-    /// Spawns under way: a child that leads its session may be one of theirs, and not claimed yet.
-    spawning: usize,
 }
 
 impl Claims {
-    /// Whether a child of ours is one that a session has lost, and no leader, nor anything that
-    /// other code of this process has started.
-    fn are_silent_about(&self, pid: Pid, facts: Facts, own_session: i32) -> bool {
-        let leads = facts.session == pid.as_raw_pid();
-        let is_claimed = self.leaders.contains(&pid.as_raw_pid()) || leads && self.spawning > 0;
-        facts.session != own_session && !is_claimed
+    /// Whether a child of ours is one that a session has lost: no leader, nor anything that other
+    /// code of this process has started.
+    fn leave_out(&self, pid: Pid, facts: Facts, own: Facts) -> bool {
+        facts.session != own.session && !self.leaders.contains(&pid.as_raw_pid())
     }
 }
 
 /// Whether a process, of which `facts` were true, has lost its parent in a session and come to us.
 pub(super) fn is_orphan(pid: Pid, facts: Facts, own: Facts) -> bool {
-    // In this order, because a spawn that was under way has made its claim when it is over.
-    facts.parent == getpid().as_raw_pid() && claims().are_silent_about(pid, facts, own.session)
+    facts.parent == getpid().as_raw_pid() && claims().leave_out(pid, facts, own)
 }
 
-/// A spawn that is under way. While there is one, new leaders are safe from [`reap_orphans`].
-pub(super) struct Spawning(());
+/// While it lives, nobody looks for orphans: a child that is made now is claimed before it can be
+/// taken for one.
+pub(super) struct Birth(MutexGuard<'static, Claims>);
 
 /// To be called before a fork.
-pub(super) fn about_to_spawn() -> Spawning {
-    claims().spawning += 1;
-    Spawning(())
+pub(super) fn about_to_fork() -> Birth {
+    Birth(claims())
 }
 
-impl Drop for Spawning {
-    fn drop(&mut self) {
-        claims().spawning -= 1;
-        ORPHANS_MAY_BE_THERE.notify_waiters();
+impl Birth {
+    /// Makes the child a leader, or something to [`bury`].
+    pub(super) fn claim(mut self, pid: Pid) {
+        self.0.leaders.insert(pid.as_raw_pid());
     }
 }
 
@@ -166,7 +167,7 @@ fn reap_once() {
     for pid in children() {
         let Some(facts) = Facts::of(pid) else { continue };
         let claims = claims();
-        if facts.is_zombie && claims.are_silent_about(pid, facts, own.session) {
+        if facts.is_zombie && claims.leave_out(pid, facts, own) {
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }
     }
@@ -198,5 +199,5 @@ fn children_by_thread() -> Option<String> {
     (seen > 0).then_some(lists)
 }
 
-static CLAIMS: Mutex<Claims> = Mutex::new(Claims { leaders: BTreeSet::new(), spawning: 0 });
+static CLAIMS: Mutex<Claims> = Mutex::new(Claims { leaders: BTreeSet::new() });
 static ORPHANS_MAY_BE_THERE: Notify = Notify::const_new();

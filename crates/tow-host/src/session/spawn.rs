@@ -13,12 +13,12 @@ use std::ptr;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::cgroup::{Cgroup, Cgroups};
-use super::reap::{Leader, about_to_spawn};
+use super::reap::{self, Leader};
 use super::spec::{Plan, Stdio, is_shortage};
 use super::{Stdin, pty};
 
@@ -57,19 +57,20 @@ pub(super) fn spawn(plan: Plan, cgroups: Option<&Cgroups>) -> io::Result<Spawned
     let image = Image::new(plan, theirs)?;
     let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
     let tell = above_stdio(tell)?;
-    let spawning = about_to_spawn();
     let (child, cgroup) = start(&image, &tell, cgroup)?;
     drop(tell);
     // Our copy of its terminal would keep that from ending.
     drop(image);
-    match failure(&told) {
+    let error = match failure(&told) {
         Ok(None) => {
-            let leader = Leader::new(child.pid, child.pidfd, spawning)?;
-            Ok(Spawned { leader, stdio, cgroup })
+            let leader = Leader::new(child.pid, child.pidfd)?;
+            return Ok(Spawned { leader, stdio, cgroup });
         }
-        Ok(Some(failure)) => Err(bury(child.pid, failure.into())),
-        Err(error) => Err(bury(child.pid, error.into())),
-    }
+        Ok(Some(failure)) => failure.into(),
+        Err(error) => error.into(),
+    };
+    reap::bury(child.pid);
+    Err(error)
 }
 
 /// Has the runtime say when `fd` is ready; within a runtime.
@@ -148,11 +149,22 @@ fn above_stdio(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(fd, libc::STDERR_FILENO + 1)
 }
 
-/// A child, before it is anybody's.
+/// A child that was claimed, and is nobody's yet.
 struct Child {
     pid: Pid,
     /// Where the kernel gave one with the child.
     pidfd: Option<OwnedFd>,
+}
+
+/// How a child is made.
+#[derive(Clone, Copy, Debug)]
+enum Way<'a> {
+    /// With a descriptor for it, and in a control group.
+    InCgroup(BorrowedFd<'a>),
+    /// With a descriptor for it.
+    Plain,
+    /// As kernels before 5.3 do it, and containers that forbid the other ways.
+    Fork,
 }
 
 /// In the control group, or else without: that is never a reason not to run a program.
@@ -162,11 +174,15 @@ fn start(
     cgroup: Option<Cgroup>,
 ) -> io::Result<(Child, Option<Cgroup>)> {
     if let Some(cgroup) = cgroup
-        && let Ok(child) = image.fork(tell, Some(cgroup.as_fd()))
+        && let Ok(child) = image.born(tell, Way::InCgroup(cgroup.as_fd()))
     {
         return Ok((child, Some(cgroup)));
     }
-    Ok((image.fork(tell, None)?, None))
+    let child = match image.born(tell, Way::Plain) {
+        Err(Errno::NOSYS | Errno::PERM | Errno::TOOBIG) => image.born(tell, Way::Fork),
+        child => child,
+    };
+    Ok((child?, None))
 }
 
 /// What the child says about why it is no program. It says nothing if it is one.
@@ -175,14 +191,6 @@ fn failure(told: &OwnedFd) -> rustix::io::Result<Option<Failure>> {
     let len = rustix::io::retry_on_intr(|| rustix::io::read(told, &mut message))?;
     // A pipe carries so few bytes at once or not at all.
     Ok((len == Failure::LEN).then(|| Failure::from_bytes(message)))
-}
-
-/// Waits for a child that is no program.
-fn bury(pid: Pid, error: io::Error) -> io::Error {
-    let _ = rustix::process::kill_process(pid, Signal::KILL);
-    let wait = || rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
-    let _ = rustix::io::retry_on_intr(wait);
-    error
 }
 
 /// What a child does before it is a program.
@@ -270,26 +278,30 @@ impl Image {
     }
 
     /// Starts a child, which becomes the program or tells why not.
-    fn fork(&self, tell: &OwnedFd, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Child> {
+    fn born(&self, tell: &OwnedFd, way: Way<'_>) -> rustix::io::Result<Child> {
         let mut pidfd: RawFd = -1;
         // Until it is a program, no handler of ours may run in the child.
         let blocked = BlockedSignals::new();
+        let birth = reap::about_to_fork();
         // SAFETY: the child of a process with threads may only call what is async-signal-safe.
         // `run_as_child`, which never returns, makes system calls on memory that is there already;
-        // it takes no lock and allocates nothing, also where it fails.
-        let child = match unsafe { clone(&mut pidfd, cgroup) } {
-            // Too old a kernel, or a container that forbids it.
-            Err(Errno::NOSYS | Errno::PERM | Errno::TOOBIG) if cgroup.is_none() => {
-                // SAFETY: as above.
-                match unsafe { libc::fork() } {
-                    number if number < 0 => Err(last_error()),
-                    number => Ok(Pid::from_raw(number)),
-                }
+        // it takes no lock, not even the one that is held here, and allocates nothing, also where
+        // it fails.
+        let number = unsafe {
+            match way {
+                Way::InCgroup(cgroup) => clone(&mut pidfd, Some(cgroup)),
+                Way::Plain => clone(&mut pidfd, None),
+                Way::Fork => libc::fork().into(),
             }
-            child => child,
         };
-        let Some(pid) = child? else { self.run_as_child(tell) };
+        if number == 0 {
+            self.run_as_child(tell);
+        }
+        let error = last_error();
         drop(blocked);
+        let pid = i32::try_from(number).ok().filter(|number| *number > 0).and_then(Pid::from_raw);
+        let pid = pid.ok_or(error)?;
+        birth.claim(pid);
         // SAFETY: the kernel has just opened it, for us alone.
         let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
         Ok(Child { pid, pidfd })
@@ -356,32 +368,25 @@ fn last_error() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)
 }
 
-/// As fork(2), into a control group where one is given, and with a descriptor for the child. `None`
-/// is said in the child.
+/// As fork(2), into a control group where one is given, and with a descriptor for the child: gives
+/// its number, 0 in the child, or less.
 ///
 /// # Safety
 /// In the child nothing may be called that is not async-signal-safe.
-unsafe fn clone(
-    pidfd: &mut RawFd,
-    cgroup: Option<BorrowedFd<'_>>,
-) -> rustix::io::Result<Option<Pid>> {
-    let mut flags = libc::CLONE_PIDFD as u64;
-    let mut args = CloneArgs { exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
-    args.pidfd = ptr::from_mut(pidfd) as u64;
+unsafe fn clone(pidfd: &mut RawFd, cgroup: Option<BorrowedFd<'_>>) -> libc::c_long {
+    let mut args = CloneArgs {
+        flags: libc::CLONE_PIDFD as u64,
+        pidfd: ptr::from_mut(pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
     if let Some(cgroup) = cgroup {
-        flags |= CLONE_INTO_CGROUP;
-        args.cgroup = u64::try_from(cgroup.as_raw_fd()).unwrap_or_default();
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
     }
-    args.flags = flags;
     // SAFETY: the structure is as long as is said, and leads to one place for a descriptor. Without
     // CLONE_VM and without a stack, the child goes on with a copy of everything, as after a fork.
-    let number = unsafe {
-        libc::syscall(libc::SYS_clone3, ptr::from_ref(&args), std::mem::size_of::<CloneArgs>())
-    };
-    match i32::try_from(number) {
-        Ok(number) if number >= 0 => Ok(Pid::from_raw(number)),
-        _ => Err(last_error()),
-    }
+    unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(&args), size_of::<CloneArgs>()) }
 }
 
 /// What clone3(2) takes.
@@ -462,3 +467,7 @@ const SIGNAL_SET_LEN: libc::c_long = SIGNAL_MAX / 8;
 const SIGNAL_SET_WORDS: usize = 1;
 /// Since Linux 5.7; does not fit into the number that the C library has for flags.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+#[cfg(test)]
+#[path = "spawn_tests.rs"]
+pub(super) mod tests;

@@ -99,9 +99,9 @@ impl Tree {
         self.with_threads_help(Inner::alive).await
     }
 
-    /// Sends a signal to each of them, once.
-    pub(super) async fn signal_tree(&self, signal: Signal) {
-        self.with_threads_help(move |tree| tree.signal(&[signal])).await;
+    /// Sends a signal to each of them, once, and says how many there were.
+    pub(super) async fn signal_tree(&self, signal: Signal) -> usize {
+        self.with_threads_help(move |tree| tree.signal(&[signal])).await
     }
 
     /// Ends all of them, as `order` has it, and returns when none is left, or when they survive
@@ -124,6 +124,23 @@ impl Tree {
     /// left, or when they survive that.
     pub(super) async fn kill_rest(&self) {
         self.end_by(&[Signal::KILL], REST_WAIT).await;
+    }
+
+    /// Returns when nothing is left of what has outlived the leader, or when this session is nobody's
+    /// any more. Looks less and less often: what is left after a second may stay for days.
+    pub(super) fn rest_is_gone(&self) -> impl Future<Output = ()> + use<> {
+        let tree = Arc::downgrade(&self.0);
+        async move {
+            let mut wait = LOOK_AGAIN;
+            loop {
+                sleep(wait).await;
+                wait = LOOK_AT_REST_MAX.min(wait * 2);
+                let Some(tree) = tree.upgrade().map(Tree) else { return };
+                if tree.alive().await.is_empty() {
+                    return;
+                }
+            }
+        }
     }
 
     async fn end_by(&self, signals: &'static [Signal], wait: Duration) -> Left {
@@ -216,15 +233,12 @@ impl Inner {
 
     /// Looks at every process of the machine.
     fn found(&self) -> Vec<(Pid, Facts)> {
-        let own = getpid();
-        let Some(own_facts) = Facts::of(own) else { return Vec::new() };
-        let others = all().filter(|pid| *pid != own && pid.as_raw_pid() > 1);
-        let facts: HashMap<Pid, Facts> =
-            others.filter_map(|pid| Some((pid, Facts::of(pid)?))).collect();
+        let Some(own) = Facts::of(getpid()) else { return Vec::new() };
+        let facts = facts_of_all();
         let rest = self.lock_rest().clone();
         let is_member = |pid: Pid, facts: Facts| match &rest {
             Some(rest) => rest.contains(&(pid, facts.started)) || self.is_named_by(pid),
-            None => self.has(pid, facts, own_facts),
+            None => self.has(pid, facts, own),
         };
         let mut members: HashMap<Pid, Facts> = HashMap::new();
         for (pid, facts) in &facts {
@@ -274,6 +288,23 @@ fn members_of(cgroup: &Cgroup) -> Vec<(Pid, Facts)> {
     let with_facts: Vec<_> = listed.filter_map(|pid| Some((pid, Facts::of(pid)?))).collect();
     let again: HashSet<Pid> = cgroup.members().into_iter().collect();
     with_facts.into_iter().filter(|(pid, _)| again.contains(pid)).collect()
+}
+
+/// Of every process but our own. A parent that is not among them ended while we looked, and where
+/// its children belong is not known before they have another.
+fn facts_of_all() -> HashMap<Pid, Facts> {
+    let own = getpid();
+    let mut facts: HashMap<Pid, Facts> = HashMap::new();
+    for _ in 0..LOOKS_MAX {
+        let others = all().filter(|pid| *pid != own && pid.as_raw_pid() > 1);
+        facts = others.filter_map(|pid| Some((pid, Facts::of(pid)?))).collect();
+        let is_known =
+            |parent: Pid| parent == own || parent.as_raw_pid() == 1 || facts.contains_key(&parent);
+        if facts.values().all(|facts| Pid::from_raw(facts.parent).is_none_or(is_known)) {
+            break;
+        }
+    }
+    facts
 }
 
 fn add_descendants(members: &mut HashMap<Pid, Facts>, all: &HashMap<Pid, Facts>) {
@@ -339,36 +370,14 @@ fn steps(order: Order, limits: &Limits) -> Vec<(&'static [Signal], Duration)> {
 const STARTED_AFTER_SESSION: usize = 22 - 6 - 1;
 /// How often to look whether a tree that was asked to end has.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How seldom to look, at most, whether what was left to itself is still there.
+const LOOK_AT_REST_MAX: Duration = Duration::from_secs(30);
+/// How often to look, at most, until every process is seen with its parent. Where those of others
+/// are hidden, that is never.
+const LOOKS_MAX: usize = 3;
 /// How long to wait for what was killed.
 const REST_WAIT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::process::CommandExt as _;
-    use std::process::Command;
-
-    use super::*;
-
-    #[test]
-    fn a_process_name_with_spaces_and_parentheses_is_no_field() {
-        let stat = b"42 (a) R 1 (b) c) S 7 8 9 34816 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 1234 99 1";
-        let facts = Facts { is_zombie: false, parent: 7, group: 8, session: 9, started: 1234 };
-        assert_eq!(Facts::parse(stat), Some(facts));
-        assert_eq!(Facts::parse(b"42 (x) S 7"), None);
-        assert_eq!(Facts::parse(b""), None);
-    }
-
-    #[test]
-    fn the_facts_of_a_process_are_those_that_it_was_started_with() {
-        // Of a child, not of our own: in a container our session may be led from outside.
-        let mut child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
-        let pid = i32::try_from(child.id()).unwrap();
-        let facts = Facts::of(Pid::from_raw(pid).unwrap()).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(facts.parent, getpid().as_raw_pid());
-        assert_eq!(facts.group, pid);
-        assert_eq!(facts.session, Facts::of(getpid()).unwrap().session);
-        assert!(facts.started > 0);
-    }
-}
+#[path = "tree_tests.rs"]
+mod tests;
