@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::WaitIdStatus;
+use rustix::process::{Pid, WaitIdStatus};
 use tokio::task::coop::consume_budget;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep_until};
@@ -106,6 +106,9 @@ impl Keeper {
             }
         };
         let shared = Shared::new(facts, spec, leader.pid(), tree.clone(), limits, dir);
+        if let Some(terminal) = &terminal {
+            shared.lock().terminal = Arc::downgrade(terminal);
+        }
         let shared = Arc::new(shared);
         let now = Instant::now();
         let keeper = Self {
@@ -366,33 +369,59 @@ impl Keeper {
         }
     }
 
-    async fn finish(self) {
-        let Some(Exit { ended, by, .. }) = self.exit else { return };
+    async fn finish(mut self) {
+        let Some(Exit { ended, by, .. }) = self.exit.take() else { return };
         let is_held = self.outputs.iter().any(|output| output.is_held);
-        let rest = if is_held { self.tree.note_rest().await } else { Vec::new() };
-        if rest.is_empty() {
-            self.shared.lock().tree = None;
-        }
-        let lingering: Vec<u32> = rest.iter().map(|pid| pid.as_raw_pid().unsigned_abs()).collect();
+        let alive = match self.ending {
+            None => self.note_rest().await,
+            Some(_) if is_held => self.tree.alive().await,
+            Some(_) => Vec::new(),
+        };
+        let lingering = alive.iter().filter(|_| is_held);
+        let lingering = lingering.map(|pid| pid.as_raw_pid().unsigned_abs()).collect();
         let [stdout, stderr] = self
             .outputs
+            .each_ref()
             .map(|Output { tally, .. }| StreamTotal { bytes: tally.bytes(), blake3: tally.hash() });
         let record = ExitRecord { ended, by, lingering, stdout, stderr };
         // From here on no signal is sent to a number that may soon mean another process.
         self.shared.lock().leader = None;
-        match self.ending {
-            None => {
-                self.leader.reap();
-                self.shared.publish(record);
-            }
-            Some(ending) => {
-                // The record does not wait for what survives the leader, but the leader's number
-                // must stay taken until that is gone.
-                self.shared.publish(record);
-                let _ = ending.await;
-                self.leader.reap();
-            }
+        // The record does not wait for what survives the leader, but the leader's number must stay
+        // taken until that is gone.
+        self.shared.publish(record);
+        if let Some(ending) = self.ending.take() {
+            let _ = ending.await;
+            self.note_rest().await;
         }
+        // An order that came too late for the leader is for the rest.
+        let order = self.shared.lock().order;
+        if order.is_some() {
+            self.tree.kill_rest().await;
+        }
+        self.forget_rest();
+        self.leader.reap();
+    }
+
+    /// When nothing is left of what outlived the leader, nothing is kept to find it by.
+    fn forget_rest(&self) {
+        let (shared, is_gone) = (Arc::downgrade(&self.shared), self.tree.rest_is_gone());
+        if self.shared.lock().tree.is_some() {
+            tokio::spawn(async move {
+                is_gone.await;
+                if let Some(shared) = shared.upgrade() {
+                    shared.lock().tree = None;
+                }
+            });
+        }
+    }
+
+    /// Before the leader is reaped. What outlives it stays one of the session's.
+    async fn note_rest(&self) -> Vec<Pid> {
+        let rest = self.tree.note_rest().await;
+        if rest.is_empty() {
+            self.shared.lock().tree = None;
+        }
+        rest
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a session's keeper and its viewers share. Nothing here waits: whoever changes something
 //! wakes the other side.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
 use rustix::process::{Pid, Signal};
@@ -14,6 +14,7 @@ use tow_proto::refusal::{Code, Refusal};
 use super::limits::SIGNALS_WAITING_MAX;
 use super::log::{Log, LogLimits};
 use super::model::{LAG_MAX, Model};
+use super::pty::Pty;
 use super::screen::Size;
 use super::spec::{Spec, Stdio};
 use super::spill::SpillDir;
@@ -104,6 +105,8 @@ pub(super) struct State {
     pub(super) leader: Option<Pid>,
     /// All of its processes, as long as there can be any.
     pub(super) tree: Option<Tree>,
+    /// Its terminal, where it has one, while that is of use.
+    pub(super) terminal: Weak<Pty>,
     /// The last signal that a viewer asked for.
     pub(super) user_signal: Option<Signal>,
     /// Signals for the terminal's foreground group.
@@ -272,6 +275,7 @@ impl State {
             order: None,
             leader: None,
             tree: None,
+            terminal: Weak::new(),
             user_signal: None,
             terminal_signals: Vec::new(),
             window_asked: None,
