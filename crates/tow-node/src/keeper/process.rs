@@ -230,7 +230,12 @@ impl Keeper {
         match &self.0.program {
             KeeperProgram::Process(words) => self.launch_process(words, listener),
             KeeperProgram::InProcess => {
-                tokio::spawn(super::keep(listener.into(), self.0.keeping.clone(), pending()));
+                let keeping = self.0.keeping.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = super::keep(listener.into(), keeping, pending()).await {
+                        tracing::error!(%error, "sessions can't be kept");
+                    }
+                });
                 Ok(())
             }
         }

@@ -138,7 +138,7 @@ impl Node {
     /// tokio runtime.
     ///
     /// # Errors
-    /// See [`StartError`]; nothing is left listening but the keeper, which ends by itself.
+    /// See [`StartError`]; nothing is left listening.
     pub fn start(state: &StateDir, config: Config) -> Result<Self, StartError> {
         let lock = state.lock()?;
         let identity = Identity::load_or_create(&state.node_key_path())?;
@@ -149,6 +149,9 @@ impl Node {
             listeners.push(listen(address, config.backlog)?);
         }
         let limits = Limits::for_descriptors(config.descriptors);
+        let keys = Keys::load(&state.keys_dir())?;
+        let audit = Audit::open(&state.audit_path())?;
+        // The last thing that may fail.
         let agent = config.agent.clone();
         let keeper = Keeper::start(state, config.keeper, agent, config.descriptors)?;
         let shared = Shared {
@@ -160,9 +163,9 @@ impl Node {
             account: config.account,
             uid: rustix::process::geteuid().as_raw(),
             gate: Gate::new(limits),
-            keys: Mutex::new(Keys::load(&state.keys_dir())?),
+            keys: Mutex::new(keys),
             invitations: Invitations::new(),
-            audit: Audit::open(&state.audit_path())?,
+            audit,
             keeper,
             links: Links::new(limits.proved),
             slots: Slots::default(),
