@@ -13,6 +13,8 @@ pub(super) struct StdinQueue {
     bytes: VecDeque<u8>,
     /// Whose bytes are in the queue or on their way into the pipe, in that order.
     under_way: VecDeque<(WriterNumber, usize)>,
+    /// How many of them nobody typed.
+    own_under_way: usize,
     /// The newest last.
     writers: Vec<Writer>,
     writers_ever: u64,
@@ -35,6 +37,13 @@ pub(super) struct Pen {
     generation: u64,
 }
 
+/// Whether a writer has said something before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    First,
+    Again,
+}
+
 /// Somebody who types, over all of its links.
 struct Writer {
     number: WriterNumber,
@@ -46,6 +55,8 @@ struct Writer {
     written: u64,
     tally: Box<Tally>,
     is_here: bool,
+    /// It has said all.
+    has_ended: bool,
 }
 
 impl StdinQueue {
@@ -55,6 +66,7 @@ impl StdinQueue {
         Self {
             bytes: VecDeque::new(),
             under_way: VecDeque::new(),
+            own_under_way: 0,
             writers: Vec::new(),
             writers_ever: 0,
             window: window as u64,
@@ -67,7 +79,7 @@ impl StdinQueue {
     /// A writer comes, or comes back.
     ///
     /// # Errors
-    /// `Busy` where too many writers are here.
+    /// `Busy` where too many writers are here, or gone with bytes under way.
     pub(super) fn enter(&mut self, name: &str) -> Result<Pen, Refusal> {
         if let Some(writer) = self.writers.iter_mut().find(|writer| writer.name == name) {
             writer.generation += 1;
@@ -75,7 +87,9 @@ impl StdinQueue {
             return Ok(Pen { writer: writer.number, generation: writer.generation });
         }
         if self.writers.len() >= WRITERS_MAX {
-            let oldest = self.writers.iter().position(|writer| !writer.is_here);
+            // Else each new name would be another window.
+            let is_done = |writer: &Writer| !writer.is_here && writer.written >= writer.received;
+            let oldest = self.writers.iter().position(is_done);
             self.writers.remove(oldest.ok_or(Code::Busy)?);
         }
         self.writers_ever += 1;
@@ -87,6 +101,7 @@ impl StdinQueue {
             written: 0,
             tally: Box::default(),
             is_here: true,
+            has_ended: false,
         });
         Ok(Pen { writer: self.writers_ever, generation: 0 })
     }
@@ -108,47 +123,68 @@ impl StdinQueue {
         })
     }
 
-    /// Takes bytes from a writer. Bytes for a program that reads no more are counted and dropped.
+    /// Takes bytes from a writer. Bytes for a program that reads no more, or whose stdin another
+    /// writer has ended, are counted and dropped.
     ///
     /// # Errors
-    /// `OutOfOrder` after the end, or from a link that another has taken over from; `TooLong` for
-    /// more than was granted.
+    /// `OutOfOrder` after the writer's end, or from a link that another has taken over from;
+    /// `TooLong` for more than was granted.
     pub(super) fn push(&mut self, pen: Pen, bytes: &[u8]) -> Result<(), Refusal> {
-        if self.is_ended && !self.is_closed {
+        let (is_over, window) = (self.is_over(), self.window);
+        let writer = self.writer(pen)?;
+        if writer.has_ended {
             return Err(Code::OutOfOrder.into());
         }
-        let (is_closed, window) = (self.is_closed, self.window);
-        let writer = self.writer(pen)?;
-        if !is_closed && writer.received + bytes.len() as u64 > writer.written + window {
+        let len = bytes.len() as u64;
+        if is_over {
+            writer.written += len;
+        } else if writer.received + len > writer.written + window {
             return Err(Refusal::new(Code::TooLong).with_count(window));
         }
-        writer.received += bytes.len() as u64;
+        writer.received += len;
         writer.tally.update(bytes);
-        if !is_closed {
+        if !is_over {
             self.bytes.extend(bytes);
-            self.under_way.push_back((pen.writer, bytes.len()));
+            self.note_under_way(pen.writer, bytes.len());
         }
         Ok(())
     }
 
-    /// A writer has said all.
+    /// However small the portions are in which bytes come, they take no more room than bytes.
+    fn note_under_way(&mut self, writer: WriterNumber, len: usize) {
+        match self.under_way.back_mut() {
+            Some((last, waiting)) if *last == writer => *waiting += len,
+            _ if len > 0 => self.under_way.push_back((writer, len)),
+            _ => {}
+        }
+    }
+
+    /// A writer has said all; whoever came back may say so again.
     ///
     /// # Errors
-    /// `Corrupt` where what it says it sent is not what has come; `OutOfOrder` as for [`Self::push`].
-    pub(super) fn end(&mut self, pen: Pen, end: &End) -> Result<(), Refusal> {
+    /// `Corrupt` where what it says it sent is not what has come; `OutOfOrder` from a link that
+    /// another has taken over from.
+    pub(super) fn end(&mut self, pen: Pen, end: &End) -> Result<Said, Refusal> {
         let writer = self.writer(pen)?;
         let stated = (end.stream, end.total, end.blake3);
         if stated != (STDIN, writer.received, writer.tally.hash()) {
             return Err(Code::Corrupt.into());
         }
-        Ok(())
+        let was_said = std::mem::replace(&mut writer.has_ended, true);
+        Ok(if was_said { Said::Again } else { Said::First })
     }
 
-    /// A byte that no writer sent.
+    /// Whether bytes of this writer are of use no more although it has not said so itself.
+    pub(super) fn is_over_for(&mut self, pen: Pen) -> bool {
+        self.is_over() && self.writer(pen).is_ok_and(|writer| !writer.has_ended)
+    }
+
+    /// A byte that no writer sent. Only so many wait as there can be writers.
     pub(super) fn push_own(&mut self, byte: u8) {
-        if !self.is_closed {
+        if !self.is_closed && self.own_under_way < WRITERS_MAX {
             self.bytes.push_back(byte);
-            self.under_way.push_back((NOBODY, 1));
+            self.own_under_way += 1;
+            self.note_under_way(NOBODY, 1);
         }
     }
 
@@ -157,9 +193,9 @@ impl StdinQueue {
         self.window
     }
 
-    /// No more is of use: the program reads no more, or has ended.
-    pub(super) fn is_closed(&self) -> bool {
-        self.is_closed
+    /// No more is of use: the program reads no more, has ended, or its stdin has.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_closed || self.is_ended
     }
 
     /// Hands all that is there to the keeper, in exchange for an empty buffer.
@@ -182,6 +218,8 @@ impl StdinQueue {
             let (number, is_through) = (*number, *waiting == 0);
             if let Some(writer) = self.writers.iter_mut().find(|writer| writer.number == number) {
                 writer.written += taken as u64;
+            } else {
+                self.own_under_way = self.own_under_way.saturating_sub(taken);
             }
             if !is_through {
                 return;
@@ -195,6 +233,8 @@ impl StdinQueue {
         self.is_closed = true;
         self.bytes = VecDeque::new();
         self.under_way = VecDeque::new();
+        self.own_under_way = 0;
+        self.writers.iter_mut().for_each(|writer| writer.written = writer.received);
     }
 
     fn writer(&mut self, pen: Pen) -> Result<&mut Writer, Refusal> {
@@ -236,7 +276,9 @@ mod tests {
         tally.update(b"abcdef");
         let end = End { stream: STDIN, total: 6, blake3: tally.hash() };
         assert_eq!(queue.end(new, &End { total: 5, ..end }), Err(Code::Corrupt.into()));
-        assert_eq!(queue.end(new, &end), Ok(()));
+        assert_eq!(queue.end(new, &end), Ok(Said::First));
+        assert_eq!(queue.end(new, &end), Ok(Said::Again));
+        assert_eq!(queue.push(new, b"g"), Err(Code::OutOfOrder.into()));
     }
 
     #[test]
@@ -266,6 +308,40 @@ mod tests {
         assert!(queue.enter("late").is_ok());
         assert_eq!(queue.push(pens[3], b"x"), Err(Code::OutOfOrder.into()));
         assert!(queue.push(pens[4], b"x").is_ok());
+    }
+
+    #[test]
+    fn names_that_come_and_go_and_tiny_portions_take_no_more_room_than_windows() {
+        let mut queue = StdinQueue::new(4);
+        for name in 0..WRITERS_MAX {
+            let pen = queue.enter(&name.to_string()).unwrap();
+            (0..1000).for_each(|_| queue.push(pen, b"").unwrap());
+            (0..4).for_each(|_| queue.push(pen, b"x").unwrap());
+            queue.leave(pen);
+        }
+        assert_eq!(queue.under_way.len(), WRITERS_MAX);
+        assert_eq!(queue.enter("late"), Err(Code::Busy.into()));
+        (0..1000).for_each(|_| queue.push_own(b'!'));
+        assert_eq!(taken(&mut queue).len(), 5 * WRITERS_MAX);
+        queue.wrote(4);
+        assert!(queue.enter("late").is_ok());
+        queue.wrote(5 * WRITERS_MAX - 4);
+        queue.push_own(b'!');
+        assert_eq!(taken(&mut queue), b"!");
+    }
+
+    #[test]
+    fn once_a_writer_has_ended_stdin_the_others_are_counted_and_dropped() {
+        let mut queue = StdinQueue::new(4);
+        let (one, two) = (queue.enter("one").unwrap(), queue.enter("two").unwrap());
+        queue.push(two, b"22").unwrap();
+        let nothing = End { stream: STDIN, total: 0, blake3: Tally::default().hash() };
+        queue.end(one, &nothing).unwrap();
+        queue.is_ended = true;
+        assert!(queue.is_over_for(two) && !queue.is_over_for(one));
+        queue.push(two, b"222222").unwrap();
+        assert_eq!(taken(&mut queue), b"22");
+        assert_eq!(queue.state(two).from, 8);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::log::Log;
 use super::model::Drawn;
 use super::signals;
 use super::state::{Order, Shared, State, Wake};
-use super::stdin::Pen;
+use super::stdin::{Pen, Said};
 
 /// Something that a session has for a viewer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +115,8 @@ struct Place {
     stdin_closed_told: bool,
     viewers_told: (u32, u32),
     lease_to_tell: Option<Lease>,
+    /// It can be shown the screen instead of bytes.
+    can_draw: bool,
     /// Draw the screen before anything else.
     wants_screen: bool,
     /// Where a terminal's stream stands, so that its questions can be found.
@@ -127,6 +129,8 @@ struct Position {
     at: u64,
     allowed: u64,
     room: u64,
+    /// Nothing from here on is for this viewer.
+    until: u64,
     is_wanted: bool,
     is_end_told: bool,
 }
@@ -149,10 +153,8 @@ impl Viewer {
             return Err(Code::Malformed.into());
         }
         let reads = !matches!(start.view, View::Exit);
-        let wants_screen = shared.facts.is_terminal
-            && shared.model.is_some()
-            && start.from[0].is_none()
-            && matches!(start.view, View::Type | View::Watch);
+        let can_draw = shared.model.is_some() && matches!(start.view, View::Type | View::Watch);
+        let wants_screen = can_draw && start.from[0].is_none();
         let begin = if wants_screen { totals[0] } else { 0 };
         let from = [start.from[0].unwrap_or(begin), start.from[1].unwrap_or(0)];
         let pen = (start.view == View::Type && state.stdin.is_open_at_start)
@@ -172,19 +174,12 @@ impl Viewer {
             state.ask_window(window);
         }
         let stdin = pen.map(|pen| state.stdin.state(pen)).unwrap_or_default();
-        let scanner = shared.facts.is_terminal.then(|| {
-            // The stream may stand in the middle of a sequence here.
-            let before = from[0].saturating_sub(SCANNED_BEFORE_LEN);
-            let before = state.logs[0].readable_from(before);
-            let len = usize::try_from(from[0].saturating_sub(before)).unwrap_or(0);
-            let mut scanner = Scanner::default();
-            scanner.scan(&state.logs[0].copy(before, len));
-            scanner
-        });
+        let scanner = shared.facts.is_terminal.then(|| scanner_at(&state.logs[0], from[0]));
         let position = |index: usize| Position {
             at: from[index],
             allowed: if reads { from[index].saturating_add(start.room[index]) } else { 0 },
             room: start.room[index],
+            until: if start.view == View::Log { totals[index] } else { u64::MAX },
             is_wanted: reads,
             is_end_told: !reads,
         };
@@ -199,6 +194,7 @@ impl Viewer {
             stdin_closed_told: pen.is_none(),
             viewers_told: if start.view == View::Type { (1, 0) } else { (0, 1) },
             lease_to_tell: None,
+            can_draw,
             wants_screen,
             scanner,
             is_replay,
@@ -217,8 +213,10 @@ impl Viewer {
             if let Some(drawing) = &mut self.drawing {
                 let drawn = drawing.await;
                 self.drawing = None;
-                if let Ok(drawn) = drawn {
-                    return self.place.begin_at(&self.shared, drawn);
+                match drawn {
+                    Ok(drawn) => return self.place.begin_at(&self.shared, drawn),
+                    // A fault in the drawing: this viewer gets bytes, with a gap in them.
+                    Err(_) => self.place.can_draw = false,
                 }
             }
             // Before the look: what changes after it is not missed.
@@ -272,8 +270,8 @@ impl Viewer {
     /// Hands bytes to the program; never waits. Bytes for a program that reads no more are dropped.
     ///
     /// # Errors
-    /// `TooLong` for more than was granted; `OutOfOrder` after the end, where there is no stdin to
-    /// write to, and where this writer has come back on another link.
+    /// `TooLong` for more than was granted; `OutOfOrder` after this writer's end, where there is no
+    /// stdin to write to, and where this writer has come back on another link.
     pub fn write_stdin(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let pen = self.place.pen.ok_or(Code::OutOfOrder)?;
         let mut state = self.shared.lock();
@@ -300,10 +298,10 @@ impl Viewer {
     pub fn end_stdin(&mut self, end: &End) -> Result<(), Refusal> {
         let pen = self.place.pen.ok_or(Code::OutOfOrder)?;
         let mut state = self.shared.lock();
-        state.stdin.end(pen, end)?;
+        let said = state.stdin.end(pen, end)?;
         if !self.shared.facts.is_terminal {
             state.stdin.is_ended = true;
-        } else if let Some(terminal) = state.terminal.upgrade() {
+        } else if let (Said::First, Some(terminal)) = (said, state.terminal.upgrade()) {
             state.stdin.push_own(terminal.end_of_file_char());
         }
         drop(state);
@@ -391,7 +389,7 @@ impl Viewer {
 
     /// Wants to see what the terminal shows.
     pub fn refresh(&mut self) {
-        self.place.wants_screen = self.shared.model.is_some() && self.place.number.is_some();
+        self.place.wants_screen = self.place.can_draw;
     }
 
     fn check_types(&self) -> Result<(), Refusal> {
@@ -406,8 +404,10 @@ impl Drop for Viewer {
             state.stdin.leave(pen);
         }
         if let Some(number) = self.place.number {
+            // Whoever only watched has changed no size, and changes none by going.
+            let had_window = state.viewers.window_of(number).is_some();
             state.viewers.leave(number);
-            if let Some(window) = state.viewers.newest_window() {
+            if let Some(window) = state.viewers.newest_window().filter(|_| had_window) {
                 state.ask_window(window);
             }
         }
@@ -423,19 +423,18 @@ impl Place {
         if let Some(output) = self.look_at_company(&mut state) {
             return Found::Output(output);
         }
-        if let Some(position) = self.streams.first()
-            && self.number.is_some()
-            && shared.model.is_some()
+        let position = &self.streams[0];
+        if self.can_draw
             && position.is_wanted
             && position.at < state.logs[0].readable_from(position.at)
         {
             self.wants_screen = true;
         }
-        if std::mem::take(&mut self.wants_screen) {
+        if std::mem::take(&mut self.wants_screen) && self.can_draw {
             return Found::Screen;
         }
         for index in [self.first, 1 - self.first] {
-            if let Some(output) = self.look_at_output(&mut state, index) {
+            if let Some(output) = self.look_at_output(shared, &mut state, index) {
                 self.first = 1 - index;
                 return Found::Output(output);
             }
@@ -461,21 +460,27 @@ impl Place {
     fn look_at_stdin(&mut self, state: &mut State) -> Option<Output> {
         let stdin = &mut state.stdin;
         let pen = self.pen?;
-        if stdin.is_closed() {
-            let is_news = !self.stdin_closed_told && !stdin.is_ended && state.exit.is_none();
+        if stdin.is_over() {
+            let is_over_for = stdin.is_over_for(pen);
+            let is_news = !self.stdin_closed_told && is_over_for && state.exit.is_none();
             self.stdin_closed_told = true;
             return is_news.then_some(Output::StdinClosed);
         }
         // In steps: a viewer that has used up the rest of its window always gets one.
         let to = stdin.state(pen).to;
-        if !stdin.is_ended && to >= self.stdin_room_told + stdin.window().div_ceil(4) {
+        if to >= self.stdin_room_told + stdin.window().div_ceil(4) {
             self.stdin_room_told = to;
             return Some(Output::StdinRoom { to });
         }
         None
     }
 
-    fn look_at_output(&mut self, state: &mut State, index: usize) -> Option<Output> {
+    fn look_at_output(
+        &mut self,
+        shared: &Shared,
+        state: &mut State,
+        index: usize,
+    ) -> Option<Output> {
         let stream = STREAMS[index];
         let position = &mut self.streams[index];
         let log = &state.logs[index];
@@ -483,12 +488,17 @@ impl Place {
         if position.is_wanted && position.at < readable {
             let from = position.at;
             let consumed = position.jump(readable);
-            if let Some(number) = self.number {
-                state.viewers.consumed(number, index, consumed);
+            if let Some(number) = self.number
+                && state.consumed(number, index, consumed) == Wake::Keeper
+            {
+                shared.asked.notify_one();
+            }
+            if let Some(scanner) = self.scanner.as_mut().filter(|_| index == 0) {
+                *scanner = Scanner::default();
             }
             return Some(Output::Gap { stream, from, to: readable });
         }
-        let to = log.total().min(position.allowed);
+        let to = log.total().min(position.allowed).min(position.until);
         if position.is_wanted && position.at < to {
             let len_max = usize::try_from(to - position.at).unwrap_or(usize::MAX);
             let mut bytes = log.copy(position.at, len_max.min(BYTES_LEN_MAX));
@@ -511,11 +521,9 @@ impl Place {
 
     fn look_at_end(&self, state: &State) -> Option<Output> {
         if self.view == View::Log {
-            let has_seen = |(position, log): (&Position, &Log)| {
-                !position.is_wanted || position.at >= log.total()
-            };
-            let has_all = self.streams.iter().zip(&state.logs).all(has_seen);
-            return has_all.then_some(Output::CaughtUp);
+            let has_seen =
+                |position: &Position| !position.is_wanted || position.at >= position.until;
+            return self.streams.iter().all(has_seen).then_some(Output::CaughtUp);
         }
         let has_all = self.streams.iter().all(|position| position.is_end_told);
         state.exit.clone().filter(|_| has_all).map(Output::Exit)
@@ -555,6 +563,15 @@ impl Position {
     fn consumed(&self) -> u64 {
         self.allowed.saturating_sub(self.room).min(self.at)
     }
+}
+
+/// Where a terminal's output stands at an offset, which may be in the middle of a sequence.
+fn scanner_at(log: &Log, offset: u64) -> Scanner {
+    let before = log.readable_from(offset.saturating_sub(SCANNED_BEFORE_LEN));
+    let len = usize::try_from(offset.saturating_sub(before)).unwrap_or(0);
+    let mut scanner = Scanner::default();
+    scanner.scan(&log.copy(before, len));
+    scanner
 }
 
 fn index_of(stream: u8) -> Option<usize> {

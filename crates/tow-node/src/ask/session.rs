@@ -301,7 +301,16 @@ impl Remote {
 impl Remote {
     fn handle_event(&mut self, event: LinkEvent) -> Result<Option<Output>, AskError> {
         match event {
-            LinkEvent::Frame(frame) => self.handle_frame(frame),
+            LinkEvent::Frame(frame) => {
+                let output = self.handle_frame(frame);
+                let credits = [self.stdout.restate(), self.stderr.restate()];
+                if let State::Up(connection) = &mut self.link {
+                    for credit in credits.into_iter().flatten() {
+                        connection.link.send(Kind::Credit, &json::to_vec(&credit));
+                    }
+                }
+                output
+            }
             LinkEvent::Room => {
                 self.send_stdin();
                 Ok(None)

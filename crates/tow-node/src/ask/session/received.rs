@@ -28,6 +28,8 @@ pub(super) struct Received {
     to: u64,
     window: u64,
     drawing: Option<Drawing>,
+    /// It jumped: a credit that crossed with that was too small to count.
+    owes_credit: bool,
 }
 
 /// A screen whose drawing has not come in whole.
@@ -54,6 +56,7 @@ impl Received {
             to: 0,
             window: 0,
             drawing: None,
+            owes_credit: false,
         }
     }
 
@@ -252,6 +255,12 @@ impl Received {
     fn skip(&mut self, to: u64) {
         self.to = self.to.saturating_add(to - self.at);
         self.at = to;
+        self.owes_credit = true;
+    }
+
+    /// The credit that is to be stated once more, after a jump (PROTOCOL 3.4).
+    pub(super) fn restate(&mut self) -> Option<Credit> {
+        std::mem::take(&mut self.owes_credit).then_some(Credit { stream: self.stream, to: self.to })
     }
 
     /// What comes next is at `to`.
