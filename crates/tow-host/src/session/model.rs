@@ -2,6 +2,7 @@
 //! at costs little: bytes are taken in only before they are lost, or when too many wait.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::screen::{Screen, Size};
 
@@ -75,7 +76,10 @@ impl Model {
             let len = rest.len().min(usize::try_from(until).unwrap_or(usize::MAX));
             let size = self.size;
             let screen = self.screen.get_or_insert_with(|| Box::new(Screen::new(size)));
-            screen.feed(&rest[..len]);
+            let portion = &rest[..len];
+            let gone = screen.lines_kept().map_or(0..0, |lines| scrolled_away(portion, lines));
+            screen.feed(&portion[..gone.start]);
+            screen.feed(&portion[gone.end..]);
             self.fed_to += len as u64;
             rest = &rest[len..];
         }
@@ -122,6 +126,27 @@ fn last_lines(bytes: &[u8], count: usize) -> usize {
     newlines.map(|(at, _)| at + 1).nth(count).unwrap_or(0)
 }
 
+/// What need not be taken in: a flood of plain lines of which none is left in the end, since only
+/// the last `lines` are kept. Such lines leave nothing behind but themselves, so whole ones may be
+/// left out where more than that follow.
+fn scrolled_away(bytes: &[u8], lines: usize) -> Range<usize> {
+    let is_plain = |byte: &u8| matches!(*byte, b'\n' | b'\r' | b'\t' | 0x20..=0x7e | 0x80..);
+    let plain_from = bytes.iter().rposition(|byte| !is_plain(byte)).map_or(0, |place| place + 1);
+    let plain = &bytes[plain_from..];
+    let after_line = |place: usize| place + LINE_END.len();
+    let ends = || plain.windows(LINE_END.len()).enumerate().filter(|(_, two)| *two == LINE_END);
+    let Some((first, _)) = ends().next() else { return 0..0 };
+    let last_kept = ends().rev().nth(lines + 1);
+    match last_kept {
+        Some((last, _)) if last > first => {
+            plain_from + after_line(first)..plain_from + after_line(last)
+        }
+        _ => 0..0,
+    }
+}
+
+/// What a terminal makes of the end of a line, unless it is told otherwise.
+const LINE_END: &[u8] = b"\r\n";
 /// How many bytes of a log may wait to be taken in. Few enough that a drawing takes milliseconds,
 /// and enough that no model is made for a shell's prompt.
 pub(super) const LAG_MAX: usize = 256 << 10;

@@ -114,3 +114,26 @@ fn what_a_picture_takes_in_itself_can_be_scrolled_back_to() {
         assert!(!drawing.contains("line 1400\r\n"), "fed to {fed}");
     }
 }
+
+#[test]
+fn a_flood_of_plain_lines_shows_what_all_of_it_shows() {
+    for before in
+        ["", "top\r\nof the screen", "\x1b[2;3r\x1b[4;1H", "\x1b[?1049h\x1b[31m", "\x1b[3"]
+    {
+        for line_len in [0, 1, 11, 12, 13, 40] {
+            let mut output = before.as_bytes().to_vec();
+            for number in 0..300 {
+                let len = (line_len + number % 3).min(40);
+                output.extend(number.to_string().bytes().cycle().take(len));
+                output.extend(if number == 17 { &b"\n"[..] } else { b"\r\n" });
+            }
+            output.extend(b"last \x1b[7m");
+            output.extend(b"plain\r\n".repeat(20));
+            let mut whole = Screen::new(SIZE);
+            output.iter().for_each(|byte| whole.feed(&[*byte]));
+            let mut model = Model::new(SIZE);
+            output.chunks(1000).for_each(|chunk| model.feed(chunk));
+            assert!(model.screen.unwrap().draw() == whole.draw(), "{before:?} {line_len}");
+        }
+    }
+}

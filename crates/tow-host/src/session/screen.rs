@@ -79,6 +79,14 @@ impl Screen {
         self.scanner.pending()
     }
 
+    /// After how many more lines nothing of one that comes now is left, with what can be scrolled
+    /// back to; `None` where it is not as simple as that.
+    pub(super) fn lines_kept(&self) -> Option<usize> {
+        let is_simple = self.pending() == 0 && !self.notes.has_margins;
+        let history = self.parser.screen().scrollback_capacity();
+        is_simple.then_some(usize::from(self.size.rows) + history)
+    }
+
     /// What a terminal must hear before the bytes that follow, see [`Scanner::opening`].
     pub(super) fn opening(&self) -> &'static [u8] {
         self.scanner.opening()

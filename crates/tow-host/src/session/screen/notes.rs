@@ -20,6 +20,8 @@ pub(super) struct Notes {
     stack: Vec<Titles>,
     /// The working directory, as OSC 7 names it.
     pub(super) directory: Option<String>,
+    /// Margins were set, so perhaps not every line scrolls.
+    pub(super) has_margins: bool,
 }
 
 /// What the window and its icon are called.
@@ -157,6 +159,10 @@ impl Notes {
                 return self.hear(b"\x1b8", place).or(as_is(b"\x1b8"));
             }
             (0, b'!', b'p') => self.soft_reset(place),
+            (0, 0, b'r') => {
+                self.has_margins = csi.params.iter().any(|margin| *margin != 0);
+                return None;
+            }
             _ => {
                 self.hear_keyboard(csi, place);
                 self.hear_titles(csi);
