@@ -40,7 +40,8 @@ impl ConnectError {
     /// True where trying again may help.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Dial(_) | Self::Silent => true,
+            Self::Dial(error) => error.is_retryable(),
+            Self::Silent => true,
             Self::Link(error) => error.is_retryable(),
         }
     }
