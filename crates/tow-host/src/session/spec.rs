@@ -1,6 +1,7 @@
 //! What is to be run, checked and turned into what the kernel takes. All that needs memory is done
 //! here, before the fork.
 
+use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -88,15 +89,14 @@ impl Plan {
     pub(super) fn new(spec: &Spec, id: &SessionId, limits: &Limits) -> Result<Self, Refusal> {
         let (program, argv) = command(spec)?;
         let variables = variables(spec, id)?;
-        let path = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value);
-        let candidates =
-            candidates(&program, path.map_or(OsStr::new(""), |path| path.as_os_str()))?;
         let env = variables.iter().map(|(name, value)| definition(name, value));
         let env = env.collect::<Result<Vec<_>, _>>()?;
         let len: usize = argv.iter().chain(&env).map(|text| text.as_bytes_with_nul().len()).sum();
         if len > limits.arguments_len_max {
             return Err(Refusal::new(Code::TooLong).with_count(limits.arguments_len_max as u64));
         }
+        let path = variables.get(OsStr::new("PATH")).map_or(OsStr::new(""), OsString::as_os_str);
+        let candidates = candidates(&program, path)?;
         let stdio = match spec.stdio {
             Stdio::Pipes(stdin) => Stdio::Pipes(stdin),
             Stdio::Terminal(window) => {
@@ -136,34 +136,27 @@ fn command(spec: &Spec) -> Result<(CString, Vec<CString>), Refusal> {
 }
 
 /// The account's variables, then the spec's, then ours: later ones replace earlier ones.
-fn variables(spec: &Spec, id: &SessionId) -> Result<Vec<(OsString, OsString)>, Refusal> {
-    let mut variables: Vec<(OsString, OsString)> = vec![
+fn variables(spec: &Spec, id: &SessionId) -> Result<BTreeMap<OsString, OsString>, Refusal> {
+    let mut variables: BTreeMap<OsString, OsString> = BTreeMap::from([
         ("USER".into(), spec.user.clone().into()),
         ("LOGNAME".into(), spec.user.clone().into()),
         ("HOME".into(), spec.home.clone().into()),
         ("SHELL".into(), spec.shell.clone().into()),
         ("PATH".into(), spec.path.clone()),
-    ];
+    ]);
     let locale = locale::choose(&spec.locale, spec.lang.as_deref(), Installed::read());
     variables.extend(locale.map(|locale| ("LANG".into(), locale.into())));
     if matches!(spec.stdio, Stdio::Terminal(_)) {
-        variables.push(("TERM".into(), USUAL_TERMINAL.into()));
+        variables.insert("TERM".into(), USUAL_TERMINAL.into());
     }
     for (name, value) in &spec.env {
         if is_refused(name.as_bytes()) {
             return Err(Refusal::about(Code::BadArgument, name.as_bytes()));
         }
-        set(&mut variables, name, value);
+        variables.insert(name.clone(), value.clone());
     }
-    set(&mut variables, OsStr::new(ID_VARIABLE), OsStr::new(id.as_str()));
+    variables.insert(ID_VARIABLE.into(), id.as_str().into());
     Ok(variables)
-}
-
-fn set(variables: &mut Vec<(OsString, OsString)>, name: &OsStr, value: &OsStr) {
-    match variables.iter_mut().find(|(known, _)| known == name) {
-        Some((_, old)) => value.clone_into(old),
-        None => variables.push((name.to_owned(), value.to_owned())),
-    }
 }
 
 /// Names that can't be, and those that make a program run code of the variable's choosing before
@@ -185,12 +178,15 @@ fn c_string(bytes: &[u8]) -> Result<CString, Refusal> {
 }
 
 /// A name with a slash is a path; any other is looked for in every directory of PATH, an empty one
-/// being the working directory (POSIX, Base Definitions 8.3).
+/// being the working directory (POSIX, Base Definitions 8.3). What is longer than the kernel takes
+/// is not there: a long name in many directories would be a long list.
 fn candidates(program: &CString, path: &OsStr) -> Result<Vec<CString>, Refusal> {
     if program.as_bytes().contains(&b'/') {
         return Ok(vec![program.clone()]);
     }
-    let dirs = path.as_bytes().split(|byte| *byte == b':');
+    let len = program.as_bytes().len();
+    let can_be = |dir: &&[u8]| len <= NAME_LEN_MAX && dir.len() + 1 + len < PATH_LEN_MAX;
+    let dirs = path.as_bytes().split(|byte| *byte == b':').filter(can_be);
     dirs.map(|dir| {
         let dir = if dir.is_empty() { &b"."[..] } else { dir };
         let candidate =
@@ -218,5 +214,9 @@ pub(super) fn is_shortage(error: &io::Error) -> bool {
     shortages.iter().any(|shortage| error.raw_os_error() == Some(shortage.raw_os_error()))
 }
 
+/// Length of a file's name in bytes (limits.h, `NAME_MAX`).
+const NAME_LEN_MAX: usize = 255;
+/// Length of a path in bytes, with the NUL that ends it (limits.h, `PATH_MAX`).
+const PATH_LEN_MAX: usize = 4096;
 /// The terminal that most programs know best, where the client does not name its own.
 const USUAL_TERMINAL: &str = "xterm-256color";
