@@ -185,7 +185,6 @@ impl Keeper {
         if is_over {
             self.end_output(index);
         }
-        self.shared.keep_model_up();
     }
 
     /// Says whether the output has ended.
@@ -301,6 +300,10 @@ impl Keeper {
         for index in [0, 1] {
             if stop[index] && self.outputs[index].source.is_some() {
                 self.end_output(index);
+                if self.terminal.take().is_some() {
+                    // Only when all of it is closed does the program's next write fail.
+                    self.close_stdin();
+                }
             }
         }
         if let (Some(order), None) = (order, &self.ending) {
@@ -378,6 +381,7 @@ impl Keeper {
             Some(_) => Vec::new(),
         };
         let lingering = alive.iter().filter(|_| is_held);
+        let lingering = lingering.take(LINGERING_MAX);
         let lingering = lingering.map(|pid| pid.as_raw_pid().unsigned_abs()).collect();
         let [stdout, stderr] = self
             .outputs
@@ -481,6 +485,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Processes that an exit record names; a record must fit into a head.
+const LINGERING_MAX: usize = 1_000;
 /// Most bytes read at once.
 const READ_LEN: usize = 256 << 10;
 /// Bytes after which an output is a flood.

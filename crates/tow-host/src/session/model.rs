@@ -85,6 +85,15 @@ impl Model {
         }
     }
 
+    /// Goes on after bytes that it can't take in, as an empty terminal.
+    pub(super) fn begin_anew(&mut self, at: u64) {
+        self.screen = None;
+        self.fed_to = at;
+        while self.sizes.front().is_some_and(|(from, _)| *from <= at) {
+            self.apply_first_size();
+        }
+    }
+
     fn apply_first_size(&mut self) {
         let Some((_, size)) = self.sizes.pop_front() else { return };
         self.size = size;

@@ -1,6 +1,7 @@
 //! What a session's keeper and its viewers share. Nothing here waits: whoever changes something
 //! wakes the other side.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
@@ -144,14 +145,18 @@ impl Shared {
         limits: &Limits,
         dir: &SpillDir,
     ) -> Self {
-        let log = || Log::new(limits.log, dir.clone());
+        let log_limits = match spec.stdio {
+            Stdio::Pipes(_) => limits.log,
+            Stdio::Terminal(_) => with_room_for_model(limits.log),
+        };
+        let log = || Log::new(log_limits, dir.clone());
         let (window, stdin_window) = match spec.stdio {
             Stdio::Pipes(Stdin::Open) => (None, limits.stdin_window),
             Stdio::Pipes(Stdin::Null) => (None, 0),
             Stdio::Terminal(window) => (Some(window), limits.stdin_window),
         };
         let mut state =
-            State::new([log(), log()], StdinQueue::new(stdin_window), spec.lease, limits.log);
+            State::new([log(), log()], StdinQueue::new(stdin_window), spec.lease, log_limits);
         if window.is_some() {
             // A terminal has one output.
             state.logs[1].finish(Tally::default().hash());
@@ -201,6 +206,19 @@ impl Shared {
 
     /// Bytes that were read from an output. Says how much more there is room for.
     pub(super) fn append(&self, index: usize, bytes: &[u8]) -> usize {
+        if self.model.is_none() {
+            return self.append_portion(index, bytes);
+        }
+        let mut room = 0;
+        for portion in bytes.chunks(MODEL_PORTION_LEN) {
+            room = self.append_portion(index, portion);
+            // Before the log lets go of what the model does not have.
+            self.keep_model_up();
+        }
+        room
+    }
+
+    fn append_portion(&self, index: usize, bytes: &[u8]) -> usize {
         let mut state = self.lock();
         let needed_from = state.viewers.needed_from(index);
         state.logs[index].append(bytes, needed_from);
@@ -211,7 +229,7 @@ impl Shared {
     }
 
     /// Parses what the terminal's model is behind by, where that is much.
-    pub(super) fn keep_model_up(&self) {
+    fn keep_model_up(&self) {
         let Some(mut model) = self.lock_model() else { return };
         loop {
             let unparsed = {
@@ -222,7 +240,12 @@ impl Shared {
                 }
                 log.copy(log.readable_from(model.fed_to()), MODEL_PORTION_LEN)
             };
-            model.feed(&unparsed);
+            let to = model.fed_to() + unparsed.len() as u64;
+            // A fault in what interprets any program's output must not cost a session.
+            if catch_unwind(AssertUnwindSafe(|| model.feed(&unparsed))).is_err() {
+                tracing::error!(id = %self.facts.id, to, "a terminal's model is begun anew");
+                model.begin_anew(to);
+            }
         }
     }
 
@@ -363,6 +386,16 @@ pub(super) enum Wake {
     Keeper,
     /// No one.
     Nobody,
+}
+
+/// A log that keeps all that a terminal's model may lag behind by.
+fn with_room_for_model(limits: LogLimits) -> LogLimits {
+    let behind_max = LAG_MAX + MODEL_PORTION_LEN;
+    LogLimits {
+        memory_max: limits.memory_max.max(2 * behind_max),
+        replay_max: limits.replay_max.max(behind_max),
+        ..limits
+    }
 }
 
 /// Whole seconds since 1970.
