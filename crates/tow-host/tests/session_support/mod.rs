@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tow_host::session::{Limits, Output, Session, Sessions, Spec, Start, Stdin, Stdio, Viewer};
 use tow_proto::byte_string::ByteString;
 use tow_proto::content::Tally;
-use tow_proto::message::{End, Ended, ExitRecord, Lease, Program, STDIN, View};
+use tow_proto::message::{End, Ended, ExitRecord, Lease, Program, STDIN, View, Window};
 
 /// Longer than anything takes that works, on the slowest machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -40,6 +40,20 @@ pub(crate) fn argv<T: AsRef<[u8]>>(words: &[T]) -> Spec {
 
 pub(crate) fn sh(line: &str) -> Spec {
     spec(Program::Shell(line.into()))
+}
+
+/// The account's own shell.
+pub(crate) fn login() -> Spec {
+    spec(Program::Login)
+}
+
+/// The same on a terminal of that size.
+pub(crate) fn on_terminal(rows: u16, cols: u16, spec: Spec) -> Spec {
+    Spec { stdio: Stdio::Terminal(window(rows, cols)), ..spec }
+}
+
+pub(crate) fn window(rows: u16, cols: u16) -> Window {
+    Window { rows, cols, xpixel: 0, ypixel: 0 }
 }
 
 fn spec(program: Program) -> Spec {
@@ -93,6 +107,119 @@ pub(crate) fn end_stdin(viewer: &mut Viewer, sent: &[u8]) {
     let (total, blake3) = tally(sent);
     viewer.end_stdin(&End { stream: STDIN, total, blake3 }).expect("it is what was sent");
 }
+
+/// Somebody who takes all of stdout as it comes.
+pub(crate) struct Reader {
+    pub(crate) viewer: Viewer,
+    /// What came and was not asked for yet; of screens, the drawing.
+    pub(crate) output: Vec<u8>,
+    /// How far stdout has come here.
+    pub(crate) at: u64,
+    /// Everything but bytes and room for stdin.
+    pub(crate) events: Vec<Output>,
+}
+
+impl Reader {
+    pub(crate) fn new(session: &Session, start: &Start) -> Self {
+        let viewer = session.attach(start).expect("a viewer");
+        let at = viewer.starts()[0];
+        Self { viewer, output: Vec::new(), at, events: Vec::new() }
+    }
+
+    /// Somebody who types, from the start.
+    pub(crate) fn typing(session: &Session) -> Self {
+        Self::new(session, &start_from(0, 0))
+    }
+
+    /// Takes one thing.
+    pub(crate) async fn step(&mut self) {
+        for stream in [1, 2] {
+            self.viewer.allow(stream, self.at + READER_ROOM);
+        }
+        match next(&mut self.viewer).await {
+            Output::Bytes { stream: 1, bytes } => {
+                self.at += bytes.len() as u64;
+                self.output.extend(bytes);
+            }
+            Output::StdinRoom { .. } => {}
+            event => {
+                match &event {
+                    Output::Screen { at, bytes, .. } => {
+                        self.at = *at;
+                        self.output.extend(bytes);
+                    }
+                    Output::Gap { stream: 1, to, .. } => self.at = *to,
+                    _ => {}
+                }
+                self.events.push(event);
+            }
+        }
+    }
+
+    /// Takes output until this was in it; gives all up to and with it, with the lines of a file.
+    pub(crate) async fn until(&mut self, wanted: &str) -> String {
+        let mut looked = 0;
+        loop {
+            let found = self.output[looked..]
+                .windows(wanted.len())
+                .position(|window| window == wanted.as_bytes());
+            if let Some(found) = found {
+                let end = looked + found + wanted.len();
+                let seen: Vec<u8> = self.output.drain(..end).collect();
+                return String::from_utf8_lossy(&seen).replace("\r\n", "\n");
+            }
+            looked = self.output.len().saturating_sub(wanted.len());
+            assert!(self.exit().is_none(), "no {wanted:?} in {:?}", self.text());
+            self.step().await;
+        }
+    }
+
+    /// Takes output until this was in it and a line's end after that; gives what is between.
+    pub(crate) async fn line_after(&mut self, start: &str) -> String {
+        self.until(start).await;
+        self.until("\n").await.trim_end().to_owned()
+    }
+
+    /// Takes all that comes until something other than bytes is as wanted.
+    pub(crate) async fn event(&mut self, is_it: impl Fn(&Output) -> bool) -> Output {
+        loop {
+            if let Some(place) = self.events.iter().position(&is_it) {
+                return self.events.remove(place);
+            }
+            assert!(self.exit().is_none(), "the last were {:?}", self.events);
+            self.step().await;
+        }
+    }
+
+    /// Takes the rest.
+    pub(crate) async fn end(&mut self) -> ExitRecord {
+        loop {
+            if let Some(exit) = self.exit() {
+                return exit;
+            }
+            self.step().await;
+        }
+    }
+
+    pub(crate) fn types(&mut self, text: &str) {
+        self.viewer.write_stdin(text.as_bytes()).expect("there is room");
+    }
+
+    /// What came and was not asked for yet.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.output).replace("\r\n", "\n")
+    }
+
+    fn exit(&self) -> Option<ExitRecord> {
+        self.events.iter().find_map(|event| match event {
+            Output::Exit(exit) => Some(exit.clone()),
+            _ => None,
+        })
+    }
+}
+
+/// Credit that a [`Reader`] gives beyond what it has.
+const READER_ROOM: u64 = 1 << 20;
 
 /// Everything that a viewer saw.
 #[derive(Debug)]
