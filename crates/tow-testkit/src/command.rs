@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::terminal::Terminal;
 use crate::wait::{self, INTERVAL, until_some};
 
 /// A command that is being put together. It has 60 s, and an empty stdin unless told otherwise.
@@ -88,6 +89,13 @@ impl Tow {
         self
     }
 
+    /// It has so long.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
@@ -104,6 +112,15 @@ impl Tow {
         let done = running.wait();
         let _ = feeder.join();
         done
+    }
+
+    /// Starts it on a terminal of its own.
+    ///
+    /// # Panics
+    /// It can't be started.
+    #[track_caller]
+    pub fn on_terminal(self, rows: u16, cols: u16) -> Terminal {
+        Terminal::start(&self.command, rows, cols)
     }
 
     /// Starts it with its stdin open.

@@ -7,14 +7,18 @@
 mod command;
 mod machine;
 mod proxy;
+mod relay;
 mod socket;
 mod temp;
+mod terminal;
 mod wait;
 
 pub use command::{Done, Running, Tow};
 pub use machine::{Machine, Node, Pair};
 pub use proxy::{Cut, Direction, How, Proxy};
+pub use relay::Relay;
 pub use rustix::process::Signal;
 pub use socket::connect_from;
 pub use temp::{Mount, TempDir, files_beneath, mode_of, names_in, noise};
+pub use terminal::Terminal;
 pub use wait::{is_running, until, until_some};

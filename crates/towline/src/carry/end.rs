@@ -211,9 +211,9 @@ pub(super) fn help(plan: &Plan<'_>, remote: &Remote, viewers: Option<(u32, u32)>
         }
     };
     let seen = match viewers {
+        None | Some((1, 0)) => "open here".to_owned(),
         Some((typing, 0)) => format!("open {typing} times"),
         Some((typing, watching)) => format!("open {typing} times, watched {watching} times"),
-        None => "open here".to_owned(),
     };
     let goes_on = format!("tow attach {} {}", plan.host.word, remote.session());
     let leave = match plan.role {

@@ -55,6 +55,14 @@ impl Role {
     fn types(self) -> bool {
         matches!(self, Self::Owner | Self::Guest)
     }
+
+    /// The stream that was asked for, and so goes to our stdout.
+    fn result(self) -> u8 {
+        match self {
+            Self::Reader(Some(stream)) => stream,
+            _ => STDOUT,
+        }
+    }
 }
 
 /// How a session is carried.
@@ -291,8 +299,10 @@ impl<'a> Carry<'a> {
                 return ControlFlow::Break(End::Signalled(HANGUP));
             }
             Written::Gone(stream) if self.plan.role == Role::Owner => self.remote.stop(stream),
-            Written::Gone(STDERR) if self.plan.role != Role::Reader(Some(STDERR)) => {}
-            Written::Gone(_) => return ControlFlow::Break(End::Enough),
+            Written::Gone(stream) if stream == self.plan.role.result() => {
+                return ControlFlow::Break(End::Enough);
+            }
+            Written::Gone(_) => {}
         }
         ControlFlow::Continue(())
     }

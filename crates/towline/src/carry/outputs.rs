@@ -14,6 +14,8 @@ use crate::stdio::{Of, Sink, Written};
 
 /// Both, and what they tell.
 pub(super) struct Outputs {
+    /// The stream that is written to our stdout.
+    result: u8,
     stdout: Stream,
     stderr: Stream,
     written: mpsc::Receiver<Written>,
@@ -28,14 +30,12 @@ struct Stream {
 impl Outputs {
     pub(super) fn new(role: Role, encoding: Option<&'static Encoding>) -> Self {
         let (told, written) = mpsc::channel(WRITTEN_WAITING_MAX);
+        let result = role.result();
+        let other = if result == STDOUT { STDERR } else { STDOUT };
         let stream = |sink| Stream { sink, decoder: encoding.map(Decoder::new) };
-        let stdout = stream(Sink::new(STDOUT, io::stdout(), told.clone()));
-        let stderr = stream(match role {
-            // What was asked for is the result, whatever it was over there.
-            Role::Reader(_) => Sink::new(STDERR, io::stdout(), told),
-            _ => Sink::new(STDERR, io::stderr(), told),
-        });
-        Self { stdout, stderr, written, last_byte: b'\n' }
+        let stdout = stream(Sink::new(result, io::stdout(), told.clone()));
+        let stderr = stream(Sink::new(other, io::stderr(), told));
+        Self { result, stdout, stderr, written, last_byte: b'\n' }
     }
 
     /// What was written. May be cancelled.
@@ -117,7 +117,7 @@ impl Outputs {
     }
 
     fn stream(&mut self, stream: u8) -> &mut Stream {
-        if stream == STDERR { &mut self.stderr } else { &mut self.stdout }
+        if stream == self.result { &mut self.stdout } else { &mut self.stderr }
     }
 }
 
