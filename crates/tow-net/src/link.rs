@@ -84,8 +84,9 @@ pub struct Link {
     heartbeat: Heartbeat,
     reading: Reading,
     incoming: Incoming,
-    /// Plain frames of a link without TLS that are waiting to be written.
+    /// Plain frames of a link without TLS that are waiting to be written, from `written` on.
     outgoing: Vec<u8>,
+    written: usize,
     /// Bytes that are queued for the socket, encrypted where there is TLS.
     queued: usize,
     was_full: bool,
@@ -106,6 +107,7 @@ impl Link {
             reading: Reading::On,
             incoming,
             outgoing: Vec::new(),
+            written: 0,
             queued: 0,
             was_full: false,
             at_end: false,
@@ -181,6 +183,11 @@ impl Link {
         match &mut self.tls {
             Some(tls) => tls.send([front, back]),
             None => {
+                // Moved once it is less than what was written: each byte about once altogether.
+                if self.written >= self.outgoing.len().div_ceil(2) {
+                    self.outgoing.drain(..self.written);
+                    self.written = 0;
+                }
                 self.outgoing.extend_from_slice(front);
                 self.outgoing.extend_from_slice(back);
             }
@@ -267,8 +274,8 @@ impl Link {
     /// Gives buffers back between two channels: an idle link is small.
     pub fn rest(&mut self) {
         self.incoming.release();
-        if self.outgoing.is_empty() {
-            self.outgoing = Vec::new();
+        if !self.wants_write() {
+            (self.outgoing, self.written) = (Vec::new(), 0);
         }
     }
 
@@ -306,7 +313,7 @@ impl Link {
     fn wants_write(&self) -> bool {
         match &self.tls {
             Some(tls) => tls.wants_write(),
-            None => !self.outgoing.is_empty(),
+            None => self.written < self.outgoing.len(),
         }
     }
 
@@ -390,12 +397,12 @@ impl Link {
             let mut socket = Socket(&self.stream);
             let written = match &mut self.tls {
                 Some(tls) => tls.flush_into(&mut socket),
-                None => socket.write(&self.outgoing),
+                None => socket.write(&self.outgoing[self.written..]),
             };
             match written {
                 Ok(written) => {
                     if self.tls.is_none() {
-                        self.outgoing.drain(..written);
+                        self.written += written;
                     }
                     self.queued = self.queued.saturating_sub(written);
                 }
@@ -404,6 +411,8 @@ impl Link {
             }
         }
         self.queued = 0;
+        self.outgoing.clear();
+        self.written = 0;
         Ok(())
     }
 

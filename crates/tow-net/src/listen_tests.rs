@@ -186,3 +186,18 @@ async fn a_missing_directory_is_named_as_the_reason() {
     let error = unix(&dir.join("no/s")).unwrap_err();
     assert!(matches!(error, ListenError::NoDirectory { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_socket_for_another_process_is_private_and_keeps_its_file() {
+    let dir = TempDir::new();
+    let path = dir.join("s");
+    leave_dead_socket(&path);
+    let handed_over = listen_for_another(&path, DEFAULT_BACKLOG).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    // Whoever connects waits for the other one to accept.
+    let _waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let second = listen_for_another(&path, DEFAULT_BACKLOG).unwrap_err();
+    assert!(matches!(second, ListenError::AddressInUse { .. }), "{second:?}");
+    drop(handed_over);
+    assert!(path.exists(), "the other process may still listen");
+}
