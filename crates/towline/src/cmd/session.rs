@@ -6,7 +6,8 @@ use std::time::Duration;
 use tow_node::ask::session::{Attaching, Patience, Remote, request_id};
 use tow_node::ask::sessions::sessions;
 use tow_node::ask::{AskError, Connection};
-use tow_proto::message::{Lease, Program, Run, SessionInfo, View, Window};
+use tow_proto::Code;
+use tow_proto::message::{EndedBy, Lease, Program, Run, SessionInfo, View, Window};
 
 use super::exit;
 use crate::carry::{Carried, Outcome, Plan, carry};
@@ -127,6 +128,11 @@ fn conclude(outcome: Outcome, record: Record) -> Result<ExitCode, Failure> {
         Outcome::CaughtUp => return Ok(ExitCode::SUCCESS),
         Outcome::Gone(code) => return Ok(code),
     };
+    match ended.by {
+        EndedBy::Lease => output::status("tow: the program was ended: its lease was over"),
+        EndedBy::Node => output::status("tow: the program was ended by its machine's towline"),
+        _ => {}
+    }
     if record == Record::Printed {
         // The record has a line of its own, also where the program did not end its last one.
         if last_byte != b'\n' {
@@ -190,7 +196,10 @@ fn one_of(all: Vec<SessionInfo>, word: &str, host: &Host) -> Result<SessionInfo,
             Err(Failure::usage(what).hint(lists))
         }
         (None, _) => {
-            let what = format!("{}: no session has an id that starts with `{shown}`", host.name);
+            let what = match word.len() {
+                ID_LEN => format!("{}: {}", host.name, Code::UnknownSession.sentence()),
+                _ => format!("{}: no session has an id that starts with `{shown}`", host.name),
+            };
             Err(Failure::new(Class::Session, what).hint(lists))
         }
     }
