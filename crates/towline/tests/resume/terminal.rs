@@ -1,0 +1,112 @@
+//! Somebody types while there is no link, or one that is dead and does not know it.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use tow_testkit::{How, Pair, Terminal, until};
+
+use super::{TOW, closed, on_terminal, session};
+
+/// A shell whose lines end in a file.
+fn typing(pair: &Pair) -> Terminal {
+    let terminal = on_terminal(pair, &["shell", "box"]);
+    terminal.keys("cat >typed\r");
+    until("cat reads", || pair.host.file("typed").exists());
+    terminal
+}
+
+fn has_typed(pair: &Pair, expected: &str) {
+    until(&format!("{expected:?} was typed"), || {
+        let typed = fs::read_to_string(pair.host.file("typed")).unwrap();
+        assert!(expected.starts_with(&typed), "{typed:?}");
+        typed == expected
+    });
+}
+
+#[test]
+fn keys_typed_without_a_link_arrive_once_when_there_is_one() {
+    let pair = Pair::new(TOW);
+    let terminal = typing(&pair);
+    let address = pair.node.address();
+    let mut expected = String::new();
+    for round in 0..3 {
+        // It takes what is sent, and does not pass it on.
+        pair.proxy.cut_now(How::Silence);
+        for key in format!("silent {round}\r").bytes() {
+            terminal.keys([key]);
+        }
+        // Nobody answers the next calls either.
+        pair.proxy.point_to(closed());
+        pair.proxy.cut_now(How::Reset);
+        terminal.shows("connection lost");
+        for key in format!("refused {round}\r").bytes() {
+            terminal.keys([key]);
+        }
+        pair.proxy.point_to(address);
+        expected.push_str(&format!("silent {round}\nrefused {round}\n"));
+        has_typed(&pair, &expected);
+        terminal.until("our line has gone", |screen| !screen.contains("connection lost"));
+        terminal.shows(&format!("refused {round}"));
+    }
+    assert_eq!(terminal.screen().matches("refused 1").count(), 1, "{}", terminal.screen());
+}
+
+#[test]
+fn a_line_says_that_the_link_is_lost_after_300_ms_and_no_sooner() {
+    let pair = Pair::new(TOW);
+    let terminal = typing(&pair);
+    let address = pair.node.address();
+    // A cut that is mended at once is not seen.
+    pair.proxy.cut_now(How::Reset);
+    terminal.keys("mended\r");
+    has_typed(&pair, "mended\n");
+    assert!(!String::from_utf8_lossy(&terminal.bytes()).contains("connection lost"));
+
+    pair.proxy.point_to(closed());
+    let cut = Instant::now();
+    pair.proxy.cut_now(How::Reset);
+    terminal.shows("connection lost");
+    let seen = cut.elapsed();
+    assert!((Duration::from_millis(300)..Duration::from_secs(3)).contains(&seen), "{seen:?}");
+    pair.proxy.point_to(address);
+    terminal.until("our line has gone", |screen| !screen.contains("connection lost"));
+}
+
+#[test]
+fn a_dead_link_can_be_left_at_once() {
+    let pair = Pair::new(TOW);
+    for how in [How::Silence, How::Stall, How::Reset] {
+        let mut terminal = on_terminal(&pair, &["run", "-t", "box", "echo star''ted; sleep 100"]);
+        terminal.shows("started");
+        let address = pair.node.address();
+        pair.proxy.point_to(closed());
+        pair.proxy.cut_now(how);
+        if how == How::Reset {
+            terminal.shows("connection lost");
+        }
+        terminal.keys("~.");
+        let typed = Instant::now();
+        assert_eq!(terminal.ended(), 254);
+        assert!(typed.elapsed() < Duration::from_secs(1), "{how:?}: {:?}", typed.elapsed());
+        assert!(terminal.is_cooked());
+        pair.proxy.release();
+        pair.proxy.point_to(address);
+    }
+}
+
+#[test]
+fn a_size_that_changed_without_a_link_reaches_the_program() {
+    let pair = Pair::new(TOW);
+    let line = "trap 'stty size' WINCH; stty size; while :; do sleep 0.05; done";
+    let terminal = on_terminal(&pair, &["run", "-t", "box", line]);
+    terminal.shows("24 80");
+    let address = pair.node.address();
+    pair.proxy.point_to(closed());
+    pair.proxy.cut_now(How::Reset);
+    terminal.shows("connection lost");
+    terminal.resize(30, 100);
+    pair.proxy.point_to(address);
+    terminal.shows("30 100");
+    let listed = pair.host.tow(["sessions", ".", "--json"]).run().ok().json();
+    assert_eq!(listed[0]["id"].as_str(), Some(session(&pair).as_str()));
+}
