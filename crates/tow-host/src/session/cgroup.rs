@@ -18,7 +18,8 @@ use rustix::process::Pid;
 
 use super::SessionId;
 
-/// Where the control groups of sessions are made.
+/// Where the control groups of sessions are made. Clones are the same.
+#[derive(Clone)]
 pub(super) struct Cgroups {
     /// Our own group's directory.
     dir: Arc<OwnedFd>,

@@ -26,7 +26,14 @@ pub struct Limits {
     pub log: LogLimits,
     /// Bytes of stdin that may be under way.
     pub stdin_window: usize,
-    /// Bytes of arguments and environment together, each with the NUL that ends it.
+    /// How long the account's shell may take to say what a login's environment is; a first start
+    /// waits as long at most. Zero: it is not asked, and programs get what the node was started
+    /// with.
+    pub login_time: Duration,
+    /// From which age on it is asked again, while what it said last is used.
+    pub login_age: Duration,
+    /// Bytes of arguments and environment together, each with the NUL that ends it. What comes from
+    /// the login does not count: how much there is of that is not the client's doing.
     pub arguments_len_max: usize,
     /// Sessions of one owner that run at once.
     pub running_max: usize,
@@ -49,6 +56,8 @@ impl Default for Limits {
             quiet_max: Duration::from_secs(2),
             log: LogLimits::default(),
             stdin_window: 1 << 20,
+            login_time: Duration::from_secs(3),
+            login_age: Duration::from_secs(10 * 60),
             arguments_len_max: 128 << 10,
             running_max: 256,
             finished_max: 1_000,

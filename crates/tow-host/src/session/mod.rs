@@ -16,6 +16,7 @@ mod keeper;
 mod limits;
 mod locale;
 mod log;
+mod login;
 mod model;
 mod pty;
 mod reap;
@@ -36,6 +37,7 @@ use std::fmt;
 
 pub use limits::{Containment, Limits};
 pub use log::LogLimits;
+pub use login::Login;
 pub use registry::{Session, Sessions};
 pub use spec::{Spec, Stdin, Stdio};
 pub use viewer::{Output, Start, Viewer};

@@ -19,12 +19,13 @@ use super::cgroup::Cgroups;
 use super::keeper::Keeper;
 use super::limits::REQUEST_ID_LEN_MAX;
 use super::log::Kept;
+use super::login::Logins;
 use super::spec::{self, Plan};
 use super::spill::SpillDir;
 use super::state::{Facts, Order, Shared, seconds};
 use super::store::{Store, Stored};
 use super::{
-    Containment, Limits, SessionId, Spec, Start as Look, Stdio, Viewer, reap, signals, spawn,
+    Containment, Limits, Login, SessionId, Spec, Start as Look, Stdio, Viewer, reap, signals, spawn,
 };
 
 /// Every session of this node. Cheap to clone; all clones are the same.
@@ -34,6 +35,7 @@ pub struct Sessions(Arc<Inner>);
 struct Inner {
     limits: Limits,
     cgroups: Option<Cgroups>,
+    logins: Logins,
     store: Store,
     spill: SpillDir,
     table: Mutex<Table>,
@@ -182,7 +184,9 @@ impl Sessions {
             Containment::ProcessTree => None,
         };
         let table = Table { stored: store.load().into(), ..Table::default() };
+        let tasks = TaskTracker::new();
         Ok(Self(Arc::new(Inner {
+            logins: Logins::new(&limits, cgroups.clone(), tasks.clone()),
             limits,
             cgroups,
             store,
@@ -190,7 +194,7 @@ impl Sessions {
             table: Mutex::new(table),
             saved: AtomicU32::new(0),
             one_ended: Notify::new(),
-            tasks: TaskTracker::new(),
+            tasks,
             _reaper: stop.drop_guard(),
         })))
     }
@@ -221,6 +225,11 @@ impl Sessions {
             started
         });
         start.await.unwrap_or_else(|_| Err(Code::Internal.into()))
+    }
+
+    /// Learns the environment of a login that is about to start programs. Does not wait.
+    pub fn expect(&self, login: Login) {
+        self.0.logins.know(login);
     }
 
     /// Sessions that run now.
@@ -312,6 +321,7 @@ impl Sessions {
     pub async fn shutdown(&self) {
         self.0.lock().is_stopping = true;
         self.order_all(Order::Stopping, |_| true);
+        self.0.logins.stop();
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }
@@ -350,6 +360,7 @@ impl Sessions {
     }
 
     async fn begin(&self, key: Key, place: &Place, spec: Spec) -> Result<Session, Refusal> {
+        let login = self.0.logins.of(&spec).await;
         let (this, start) = (Arc::clone(&self.0), Arc::clone(place));
         let (owner, request_id) = key.clone();
         let begun = tokio::task::spawn_blocking(move || {
@@ -358,7 +369,7 @@ impl Sessions {
             }
             // The fork, the exec and the disks that they wait for.
             let id = SessionId::random().map_err(|error| refusal(&error, &spec))?;
-            let plan = Plan::new(&spec, &id, &this.limits)?;
+            let plan = Plan::new(&spec, &id, &this.limits, &login)?;
             let spawned = spawn::spawn(plan, this.cgroups.as_ref());
             let spawned = spawned.map_err(|error| refusal(&error, &spec))?;
             let facts = Facts {

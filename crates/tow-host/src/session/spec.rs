@@ -1,7 +1,6 @@
 //! What is to be run, checked and turned into what the kernel takes. All that needs memory is done
 //! here, before the fork.
 
-use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,6 +14,7 @@ use tow_proto::message::{Lease, Program, Window};
 use tow_proto::refusal::{Code, Refusal};
 
 use super::locale::{self, Installed};
+use super::login::Variables;
 use super::screen::Size;
 use super::{ID_VARIABLE, Limits, SessionId};
 
@@ -31,11 +31,11 @@ pub struct Spec {
     pub user: String,
     /// The account's shell.
     pub shell: PathBuf,
-    /// Where programs are looked for, unless `env` says otherwise.
+    /// Where programs are looked for, unless the login or `env` says otherwise.
     pub path: OsString,
     /// The node's own `LANG`.
     pub lang: Option<OsString>,
-    /// Variables that are set on top of the account's.
+    /// Variables that are set on top of the login's and the account's.
     pub env: Vec<(OsString, OsString)>,
     /// The client's locale, such as `de_DE.UTF-8`, or nothing: taken where it is installed.
     pub locale: String,
@@ -82,17 +82,22 @@ pub enum Stdio {
 }
 
 impl Plan {
-    /// Checks `spec`. Opens its working directory, so it may wait for a disk.
+    /// Checks `spec`, for which a login has these variables. Opens its working directory, so it may
+    /// wait for a disk.
     ///
     /// # Errors
     /// `BadArgument`, `TooLong` or `NoWorkingDirectory`.
-    pub(super) fn new(spec: &Spec, id: &SessionId, limits: &Limits) -> Result<Self, Refusal> {
+    pub(super) fn new(
+        spec: &Spec,
+        id: &SessionId,
+        limits: &Limits,
+        login: &Variables,
+    ) -> Result<Self, Refusal> {
         let (program, argv) = command(spec)?;
-        let variables = variables(spec, id)?;
+        let variables = variables(spec, id, login)?;
         let env = variables.iter().map(|(name, value)| definition(name, value));
         let env = env.collect::<Result<Vec<_>, _>>()?;
-        let len: usize = argv.iter().chain(&env).map(|text| text.as_bytes_with_nul().len()).sum();
-        if len > limits.arguments_len_max {
+        if asked_len(&argv, &variables, login) > limits.arguments_len_max {
             return Err(Refusal::new(Code::TooLong).with_count(limits.arguments_len_max as u64));
         }
         let path = variables.get(OsStr::new("PATH")).map_or(OsStr::new(""), OsString::as_os_str);
@@ -104,7 +109,7 @@ impl Plan {
                 Stdio::Terminal(Window { rows, cols, ..window })
             }
         };
-        Ok(Self { id: id.clone(), candidates, argv, env, cwd: open_cwd(spec)?, stdio })
+        Ok(Self { id: id.clone(), candidates, argv, env, cwd: cwd(spec)?, stdio })
     }
 }
 
@@ -123,9 +128,7 @@ fn command(spec: &Spec) -> Result<(CString, Vec<CString>), Refusal> {
         Program::Argv(words) => words.iter().map(ByteString::as_bytes).collect(),
         Program::Shell(line) => vec![shell, b"-c", line.as_bytes()],
         Program::Login => {
-            // What a shell is called by whoever logs somebody in (login(1)).
-            let name = shell.rsplit(|byte| *byte == b'/').next().unwrap_or(shell);
-            return Ok((c_string(shell)?, vec![c_string(&[b"-", name].concat())?]));
+            return Ok((c_string(shell)?, vec![c_string(&login_name(shell))?]));
         }
     };
     let words = words.into_iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
@@ -135,16 +138,25 @@ fn command(spec: &Spec) -> Result<(CString, Vec<CString>), Refusal> {
     }
 }
 
-/// The account's variables, then the spec's, then ours: later ones replace earlier ones.
-fn variables(spec: &Spec, id: &SessionId) -> Result<BTreeMap<OsString, OsString>, Refusal> {
-    let mut variables: BTreeMap<OsString, OsString> = BTreeMap::from([
+/// What a shell is called by whoever logs somebody in (login(1)).
+pub(super) fn login_name(shell: &[u8]) -> Vec<u8> {
+    let name = shell.rsplit(|byte| *byte == b'/').next().unwrap_or(shell);
+    [b"-", name].concat()
+}
+
+/// The login's variables, then the account's, then the spec's, then ours: later ones replace earlier
+/// ones.
+fn variables(spec: &Spec, id: &SessionId, login: &Variables) -> Result<Variables, Refusal> {
+    let mut variables = Variables::from([("PATH".into(), spec.path.clone())]);
+    variables.extend(login.clone());
+    variables.extend([
         ("USER".into(), spec.user.clone().into()),
         ("LOGNAME".into(), spec.user.clone().into()),
         ("HOME".into(), spec.home.clone().into()),
         ("SHELL".into(), spec.shell.clone().into()),
-        ("PATH".into(), spec.path.clone()),
     ]);
-    let locale = locale::choose(&spec.locale, spec.lang.as_deref(), Installed::read());
+    let own = variables.remove(OsStr::new("LANG")).or_else(|| spec.lang.clone());
+    let locale = locale::choose(&spec.locale, own.as_deref(), Installed::read());
     variables.extend(locale.map(|locale| ("LANG".into(), locale.into())));
     if matches!(spec.stdio, Stdio::Terminal(_)) {
         variables.insert("TERM".into(), USUAL_TERMINAL.into());
@@ -159,21 +171,29 @@ fn variables(spec: &Spec, id: &SessionId) -> Result<BTreeMap<OsString, OsString>
     Ok(variables)
 }
 
+/// Bytes of arguments and variables without those that the login has, each with the NUL that ends
+/// it.
+fn asked_len(argv: &[CString], variables: &Variables, login: &Variables) -> usize {
+    let words = argv.iter().map(|word| word.count_bytes() + 1);
+    let asked = variables.iter().filter(|(name, value)| login.get(*name) != Some(*value));
+    words.chain(asked.map(|(name, value)| name.len() + value.len() + 2)).sum()
+}
+
 /// Names that can't be, and those that make a program run code of the variable's choosing before
 /// its own.
-fn is_refused(name: &[u8]) -> bool {
+pub(super) fn is_refused(name: &[u8]) -> bool {
     name.is_empty()
         || name.contains(&b'=')
         || name.starts_with(b"LD_")
         || matches!(name, b"BASH_ENV" | b"ENV")
 }
 
-fn definition(name: &OsStr, value: &OsStr) -> Result<CString, Refusal> {
+pub(super) fn definition(name: &OsStr, value: &OsStr) -> Result<CString, Refusal> {
     let definition = [name.as_bytes(), b"=", value.as_bytes()].concat();
     CString::new(definition).map_err(|_| Refusal::about(Code::BadArgument, name.as_bytes()))
 }
 
-fn c_string(bytes: &[u8]) -> Result<CString, Refusal> {
+pub(super) fn c_string(bytes: &[u8]) -> Result<CString, Refusal> {
     CString::new(bytes).map_err(|_| Refusal::about(Code::BadArgument, bytes))
 }
 
@@ -196,15 +216,22 @@ fn candidates(program: &CString, path: &OsStr) -> Result<Vec<CString>, Refusal> 
     .collect()
 }
 
-/// Opening `DIR/.` needs the right to enter DIR, which is all that is needed later: any refusal
-/// comes now, and is not mistaken for one of the program.
-fn open_cwd(spec: &Spec) -> Result<OwnedFd, Refusal> {
+fn cwd(spec: &Spec) -> Result<OwnedFd, Refusal> {
     let cwd = spec.cwd.as_ref().map_or_else(|| spec.home.clone(), |cwd| spec.home.join(cwd));
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(cwd.join("."), flags, Mode::empty()).map_err(|error| {
-        let code = if is_shortage(&error.into()) { Code::Busy } else { Code::NoWorkingDirectory };
+    open_directory(&cwd).map_err(|error| {
+        let code = if is_shortage(&error) { Code::Busy } else { Code::NoWorkingDirectory };
         Refusal::about(code, cwd.as_os_str().as_bytes())
     })
+}
+
+/// Where a program is to start. Opening `DIR/.` needs the right to enter DIR, which is all that is
+/// needed later: any refusal comes now, and is not mistaken for one of the program.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn open_directory(dir: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(dir.join("."), flags, Mode::empty())?)
 }
 
 /// Whether something has run out that may be there again later.
