@@ -1,4 +1,4 @@
-//! Nothing is left behind: no zombie, no descriptor, no task. In a binary of its own, because it
+//! Nothing is left behind: no zombie, no descriptor, no terminal, no control group, no task. In a binary of its own, because it
 //! counts what belongs to the whole process; one test at a time, for the same reason.
 
 mod session_support;
@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use session_support::*;
 use tokio::runtime::{Builder, Runtime};
+use tow_host::session::{Containment, Sessions, Stdio};
+use tow_proto::message::Window;
 
 /// A runtime, which has descriptors too, made when no other test has one.
 struct Alone {
@@ -37,32 +39,61 @@ fn zombies() -> usize {
     stats.filter(|(state, parent)| state == "Z" && *parent == own).count()
 }
 
-#[test]
-fn two_hundred_quick_runs_leave_no_zombie_and_no_descriptor_behind() {
-    alone().runtime.block_on(async {
-        let sessions = sessions();
-        run(&sessions, sh("true")).await;
-        let before = descriptors();
-        let tasks_before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        for number in 0..50 {
-            let four = [0, 1, 2, 3].map(|_| {
-                let sessions = sessions.clone();
-                tokio::spawn(async move {
-                    run(&sessions, sh("echo out; echo err >&2; (true &); exit 3")).await
-                })
-            });
-            for run in four {
-                let seen = run.await.unwrap();
-                assert_eq!(
-                    (&seen.stdout[..], code(&seen.exit)),
-                    (&b"out\n"[..], 3),
-                    "run {number}"
-                );
+/// Masters of terminals that we hold: without one, a terminal is gone with its last process.
+fn terminals() -> usize {
+    let links = std::fs::read_dir("/proc/self/fd").expect("/proc").flatten();
+    let targets = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+    targets.filter(|target| target.ends_with("ptmx")).count()
+}
+
+/// Control groups of sessions that we have made.
+fn control_groups() -> usize {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("/proc");
+    let membership = std::fs::read_to_string("/proc/self/cgroup").expect("/proc");
+    let own = membership.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let start = format!("towline-{}-", std::process::id());
+    let mounted = mounts.lines().filter(|line| line.contains(" - cgroup2 "));
+    let entries = mounted.flat_map(|line| {
+        let point = line.split(' ').nth(4).unwrap_or_default();
+        std::fs::read_dir(std::path::Path::new(point).join(own)).into_iter().flatten().flatten()
+    });
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&start)).count()
+}
+
+/// Four at a time, every other one on a terminal, each with an orphan.
+async fn many_quick_runs(sessions: &Sessions, fours: usize) {
+    let window = Window { rows: 24, cols: 80, ..Window::default() };
+    for number in 0..fours {
+        let four = [0, 1, 2, 3].map(|_| {
+            let sessions = sessions.clone();
+            let mut spec = sh("echo out; (true &); exit 3");
+            if number % 2 == 0 {
+                spec.stdio = Stdio::Terminal(window);
             }
+            tokio::spawn(async move { see(&mut look(&start(&sessions, spec).await)).await })
+        });
+        for run in four {
+            let seen = run.await.expect("a run");
+            assert!(seen.stdout.starts_with(b"out"), "run {number}");
+            assert_eq!(code(&seen.exit), 3, "run {number}");
         }
+    }
+}
+
+fn check_many_quick_runs(containment: Containment) {
+    alone().runtime.block_on(async {
+        let sessions = sessions_with(|limits| limits.containment = containment);
+        many_quick_runs(&sessions, 2).await;
+        until("nothing runs", || async { sessions.running() == 0 }).await;
+        until("no terminal is left", || async { terminals() == 0 }).await;
+        let (before, groups_before) = (descriptors(), control_groups());
+        let tasks_before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        many_quick_runs(&sessions, 250).await;
         until("nothing runs", || async { sessions.running() == 0 }).await;
         until("no zombie is left", || async { zombies() == 0 }).await;
+        until("no terminal is left", || async { terminals() == 0 }).await;
         until("every descriptor is closed", || async { descriptors() <= before }).await;
+        until("no control group is left", || async { control_groups() <= groups_before }).await;
         until("every task has ended", || async {
             tokio::runtime::Handle::current().metrics().num_alive_tasks() <= tasks_before
         })
@@ -71,20 +102,34 @@ fn two_hundred_quick_runs_leave_no_zombie_and_no_descriptor_behind() {
 }
 
 #[test]
+fn a_thousand_quick_runs_in_control_groups_leave_nothing_behind() {
+    check_many_quick_runs(Containment::Cgroup);
+}
+
+#[test]
+fn a_thousand_quick_runs_without_control_groups_leave_nothing_behind() {
+    check_many_quick_runs(Containment::ProcessTree);
+}
+
+#[test]
 fn programs_that_cannot_be_started_leave_nothing_either() {
     alone().runtime.block_on(async {
         let sessions = sessions();
         let try_once = async |number: usize| {
-            let spec = argv(&["/no/such/program"]);
+            let mut spec = argv(&["/no/such/program"]);
+            if number % 2 == 1 {
+                spec.stdio = Stdio::Terminal(Window { rows: 24, cols: 80, ..Window::default() });
+            }
             assert!(sessions.start("owner", &number.to_string(), spec).await.is_err());
         };
         try_once(0).await;
-        let before = descriptors();
+        let (before, groups_before) = (descriptors(), control_groups());
         for number in 1..50 {
             try_once(number).await;
         }
         until("no zombie is left", || async { zombies() == 0 }).await;
         until("every descriptor is closed", || async { descriptors() <= before }).await;
+        assert_eq!((terminals(), control_groups()), (0, groups_before));
     });
 }
 

@@ -26,7 +26,7 @@ use super::spawn::{Spawned, SpawnedStdio};
 use super::spec::Spec;
 use super::spill::SpillDir;
 use super::state::{Facts, Look, Order, Shared};
-use super::tree::Tree;
+use super::tree::{Left, Tree};
 use super::viewers::Visits;
 use super::{Limits, signals};
 
@@ -421,11 +421,11 @@ impl Keeper {
 
     /// Before the leader is reaped. What outlives it stays one of the session's.
     async fn note_rest(&self) -> Vec<Pid> {
-        let rest = self.tree.note_rest().await;
-        if rest.is_empty() {
+        let (alive, left) = self.tree.note_rest().await;
+        if left == Left::None {
             self.shared.lock().tree = None;
         }
-        rest
+        alive
     }
 }
 

@@ -115,8 +115,9 @@ impl Tree {
     }
 
     /// To be called when the leader has exited, before it is reaped: gives the processes that are
-    /// alive still, and remembers them for [`Self::kill_rest`].
-    pub(super) async fn note_rest(&self) -> Vec<Pid> {
+    /// alive still, and remembers them for [`Self::kill_rest`]. Where none is left at all, the tree
+    /// is of no more use.
+    pub(super) async fn note_rest(&self) -> (Vec<Pid>, Left) {
         self.with_threads_help(Inner::note_rest).await
     }
 
@@ -136,7 +137,7 @@ impl Tree {
                 sleep(wait).await;
                 wait = LOOK_AT_REST_MAX.min(wait * 2);
                 let Some(tree) = tree.upgrade().map(Tree) else { return };
-                if tree.alive().await.is_empty() {
+                if tree.with_threads_help(|tree| tree.left_after(&[])).await == Left::None {
                     return;
                 }
             }
@@ -145,20 +146,14 @@ impl Tree {
 
     async fn end_by(&self, signals: &'static [Signal], wait: Duration) -> Left {
         let deadline = Instant::now() + wait;
-        let mut left = self.with_threads_help(move |tree| tree.signal(signals)).await;
-        while left > 0 {
-            if Instant::now() >= deadline {
-                return Left::Some;
-            }
+        let mut left = self.with_threads_help(move |tree| tree.left_after(signals)).await;
+        while left == Left::Some && Instant::now() < deadline {
             sleep(LOOK_AGAIN.min(deadline - Instant::now())).await;
-            left = if *signals == [Signal::KILL] {
-                // What was forked meanwhile is killed as well.
-                self.with_threads_help(move |tree| tree.signal(signals)).await
-            } else {
-                self.alive().await.len()
-            };
+            // What was forked meanwhile is killed as well.
+            let again = if *signals == [Signal::KILL] { signals } else { &[] };
+            left = self.with_threads_help(move |tree| tree.left_after(again)).await;
         }
-        Left::None
+        left
     }
 
     /// Reading another process's environment may wait for that process: not on a runtime's thread.
@@ -171,10 +166,14 @@ impl Tree {
     }
 }
 
-/// Whether any process is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
+/// Whether any process is left, also one that is only dying: as long as it is, its control group
+/// can't be removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Not one.
+    #[default]
     None,
+    /// At least one.
     Some,
 }
 
@@ -186,11 +185,22 @@ impl Inner {
         }
     }
 
-    fn note_rest(&self) -> Vec<Pid> {
+    fn note_rest(&self) -> (Vec<Pid>, Left) {
         let members = self.members();
         let rest = members.iter().map(|(pid, facts)| (*pid, facts.started)).collect();
         self.lock_rest().get_or_insert(rest);
-        members.into_iter().map(|(pid, _)| pid).collect()
+        let left = self.left_of(members.len());
+        (members.into_iter().map(|(pid, _)| pid).collect(), left)
+    }
+
+    /// Sends signals to all of them, and says whether there were any.
+    fn left_after(&self, signals: &[Signal]) -> Left {
+        self.left_of(self.signal(signals))
+    }
+
+    fn left_of(&self, alive: usize) -> Left {
+        let is_gone = alive == 0 && self.cgroup.as_ref().is_none_or(Cgroup::is_empty);
+        if is_gone { Left::None } else { Left::Some }
     }
 
     /// Sends signals to all of them. Says how many there were.
@@ -278,6 +288,15 @@ impl Inner {
 
     fn lock_rest(&self) -> MutexGuard<'_, Option<Vec<(Pid, u64)>>> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inner {
+    /// A session whose task was dropped, with its runtime: nobody would ever look after the rest.
+    fn drop(&mut self) {
+        if let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.lock_rest().is_none()) {
+            let _ = cgroup.kill();
+        }
     }
 }
 

@@ -57,7 +57,7 @@ impl Running {
     /// As a session that ended by itself is left.
     async fn leave(self) -> (Tree, Vec<Pid>) {
         self.exit().await;
-        let rest = self.tree.note_rest().await;
+        let (rest, _) = self.tree.note_rest().await;
         self.leader.reap();
         (self.tree, rest)
     }
@@ -189,6 +189,22 @@ async fn what_outlives_its_leader_is_remembered_and_killed_later() {
         tree.kill_rest().await;
         assert!(!outliving.iter().any(|pid| is_alive(*pid)), "{containment:?}");
         tree.kill_rest().await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_dropped_leaves_nothing_in_its_control_group() {
+    if cgroups(Containment::Cgroup).is_none() {
+        return;
+    }
+    let line = escaped("exec sleep 60 </dev/null >/dev/null 2>&1") + "; exec sleep 60";
+    let mut running = Running::start(&line, PIPES, Containment::Cgroup);
+    let (escaped, _lines) = running.numbers().await;
+    drop(running);
+    let deadline = Instant::now() + DEADLINE;
+    while is_alive(escaped[0]) {
+        assert!(Instant::now() < deadline);
+        tokio::task::yield_now().await;
     }
 }
 
