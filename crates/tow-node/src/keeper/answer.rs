@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
-use tow_host::session::{Session, Spec, Start, Stdin, Stdio, Viewer};
+use tow_host::session::{Login, Session, Spec, Start, Stdin, Stdio, Viewer};
 use tow_net::{Link, LinkError, LinkEvent};
 use tow_proto::message::{
     Attach, Attached, Kill, Killed, Reply, Run, RunReply, SessionInfo, SessionList, StdinState,
@@ -23,6 +23,10 @@ impl Keeper {
     pub(super) async fn answer(&self, link: &mut Link, ask: Ask) -> Result<(), LinkError> {
         match ask {
             Ask::Hello => reply(link, Ok(self.here())),
+            Ask::Expect { account } => {
+                self.sessions.expect(login(account.into()));
+                reply(link, Ok(NOTHING));
+            }
             Ask::Run(ask) => return look(link, self.run(*ask).await).await,
             Ask::Attach { scope, request } => {
                 return look(link, self.attach(&scope, *request).await).await;
@@ -157,6 +161,11 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Code::Internal.into())
+}
+
+fn login(account: Account) -> Login {
+    let Account { user, home, shell, path, lang: _ } = account;
+    Login { user, home, shell, path }
 }
 
 fn spec(request: Run, account: Account, start: PathBuf) -> Spec {

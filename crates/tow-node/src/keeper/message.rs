@@ -18,6 +18,11 @@ use crate::serve::Account;
 pub(crate) enum Ask {
     /// Who is there? Answered by [`Here`].
     Hello,
+    /// Learn what a login of this account has: its programs come soon. Answered at once.
+    Expect {
+        /// Who they run as.
+        account: AccountFacts,
+    },
     /// Start a program. Goes on as PROTOCOL 7.1 says.
     Run(Box<RunAsk>),
     /// Look at a session. Goes on as PROTOCOL 7.5 says.

@@ -27,6 +27,7 @@ use tow_proto::{Code, Kind, Refusal, Trust, json};
 
 use super::message::{Ask, Here, RunAsk, Running};
 use super::serve::Keeping;
+use crate::serve::Account;
 use crate::state::{StateDir, StateError};
 
 /// How a keeper is started where there is none.
@@ -102,8 +103,8 @@ impl Keeper {
     }
 
     /// Gets to know the keeper that is there, replaces one of another version that has nothing to
-    /// keep, and has it wait for us.
-    pub(crate) async fn settle(&self) {
+    /// keep, and has it wait for us and for programs of `account`.
+    pub(crate) async fn settle(&self, account: &Account) {
         for _ in 0..SETTLE_TRIES {
             let Ok(mut conversation) = self.converse().await else { return };
             // One that had nothing to do may just have ended.
@@ -119,6 +120,9 @@ impl Keeper {
             } else if here.running > 0 {
                 tracing::info!("{} sessions have gone on meanwhile", here.running);
             }
+            let expect = Ask::Expect { account: account.into() };
+            // One of another version may not know how: it learns at the first start.
+            let _ = conversation.ask::<serde_json::Value>(&expect).await;
             return self.hold(conversation);
         }
         tracing::error!("nobody keeps sessions: see keeper.log in the state directory");

@@ -210,7 +210,7 @@ impl Node {
     /// under its lease; gives how many do.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> u32 {
         let Self { shared, listeners, acceptor, _lock } = self;
-        shared.keeper.settle().await;
+        shared.keeper.settle(&shared.account).await;
         for listener in listeners {
             shared.tasks.spawn(accept(shared.clone(), listener, acceptor.clone()));
         }
