@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use tow_testkit::{Cut, Direction, How, Pair, Signal, is_running, noise, until};
+use tow_testkit::{Cut, Direction, How, Machine, Pair, Proxy, Signal, is_running, noise, until};
 
 fn pair() -> Pair {
     Pair::new(env!("CARGO_BIN_EXE_tow"))
@@ -185,6 +185,30 @@ fn a_programs_exit_code_is_passed_on_whatever_it_is() {
         let done = pair.run([format!("exit {code}")]).run().expect(code);
         assert!(done.stderr.is_empty(), "{done}");
     }
+}
+
+#[test]
+fn programs_have_what_a_login_of_the_account_has() {
+    let host = Machine::new(env!("CARGO_BIN_EXE_tow"));
+    let tool = host.write("tools/greet", "#!/bin/sh\necho \"$GREETING $1\"\n");
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let exports = "echo noise; echo noise >&2; echo run >>\"$HOME/runs\"\n\
+                   export PATH=\"$HOME/tools:$PATH\" GREETING=hello\n";
+    // One of them is read by the shell of whoever runs this.
+    let _ = host.write(".profile", exports);
+    let _ = host.write(".zprofile", exports);
+    let node = host.serve(&[]);
+    // Nobody has asked for a program yet.
+    until("the login is known", || host.file("runs").exists());
+    let proxy = Proxy::to(node.address());
+    let pair = Pair { node, proxy, client: Machine::new(env!("CARGO_BIN_EXE_tow")), host };
+    pair.join(&pair.client, &[]);
+    assert_eq!(pair.run(["greet", "you"]).run().ok().out(), "hello you\n");
+    let done = pair.run(["greet me; greet $GREETING"]).run().ok();
+    assert_eq!((done.out().as_str(), done.err().as_str()), ("hello me\nhello hello\n", ""));
+    let done = pair.run(["--env", "GREETING=bye", "greet", "you"]).run().ok();
+    assert_eq!(done.out(), "bye you\n");
+    assert_eq!(std::fs::read_to_string(pair.host.file("runs")).unwrap(), "run\n");
 }
 
 #[test]
