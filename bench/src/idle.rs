@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
-use crate::memory;
+use crate::memory::Memory;
 use crate::node::{self, Node};
 use crate::table::{Table, verdict};
 
@@ -30,17 +30,6 @@ pub(crate) fn measure(tow: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-struct Memory {
-    pss: u64,
-    rss: u64,
-}
-
-impl Memory {
-    fn of(node: &Node) -> Result<Self> {
-        Ok(Self { pss: memory::pss(node.pid())?, rss: memory::rss(node.pid())? })
-    }
-}
-
 /// The node's memory without connections and with all of them.
 async fn open(node: &Node) -> Result<(Memory, Memory)> {
     let (client, target) = node.client()?;
@@ -49,7 +38,7 @@ async fn open(node: &Node) -> Result<(Memory, Memory)> {
         node::status(&client, &target).await?;
     }
     sleep(SETTLE).await;
-    let none = Memory::of(node)?;
+    let none = Memory::of(node.pid())?;
     let mut connections = Vec::with_capacity(COUNT);
     for _ in 0..COUNT {
         let mut connection = client.connect(&target).await?;
@@ -57,7 +46,7 @@ async fn open(node: &Node) -> Result<(Memory, Memory)> {
         connections.push(connection);
     }
     sleep(SETTLE).await;
-    let all = Memory::of(node)?;
+    let all = Memory::of(node.pid())?;
     let status = node::status(&client, &target).await?;
     ensure!(status.links.open > COUNT as u64, "only {} are open", status.links.open);
     Ok((none, all))

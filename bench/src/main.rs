@@ -13,10 +13,12 @@ mod memory;
 mod node;
 mod run;
 mod scratch;
+mod session;
 mod siege;
 mod ssh;
 mod stats;
 mod table;
+mod terminal;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,7 +36,10 @@ use crate::siege::attack::{self, Mode};
 struct Args {
     /// What to measure; everything where nothing is named.
     cases: Vec<Case>,
-    /// Times that each contender of `file` has its turn.
+    /// Parts of `session`; all of them where none is named.
+    #[arg(long, value_delimiter = ',')]
+    part: Vec<session::Part>,
+    /// Times that each contender of `file` and of a flood has its turn.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Size of the one large file in MiB.
@@ -58,6 +63,8 @@ enum Case {
     Run,
     /// Memory of idle proved connections.
     Idle,
+    /// Terminals and programs that outlive connections, beside ssh.
+    Session,
     /// Logins while 10,000 connections besiege the port.
     Siege,
 }
@@ -79,6 +86,7 @@ fn main() -> Result<()> {
             Case::File => file::measure(&tow, scratch.path(), args.rounds, args.mib)?,
             Case::Run => run::measure(&tow, scratch.path())?,
             Case::Idle => idle::measure(&tow, scratch.path())?,
+            Case::Session => session::measure(&tow, scratch.path(), &args.part, args.rounds)?,
             Case::Siege => siege::measure(&tow, scratch.path())?,
         }
         println!("load {} at the end\n", load()?);

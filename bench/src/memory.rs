@@ -4,14 +4,21 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-/// Its share of the memory that it uses: what is shared counts in parts.
-pub(crate) fn pss(pid: u32) -> Result<u64> {
-    field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+/// What a process uses now.
+pub(crate) struct Memory {
+    /// Its share: what others use too counts in parts.
+    pub(crate) pss: u64,
+    /// All of it.
+    pub(crate) rss: u64,
 }
 
-/// The memory that it uses.
-pub(crate) fn rss(pid: u32) -> Result<u64> {
-    field(&format!("/proc/{pid}/status"), "VmRSS:")
+impl Memory {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        Ok(Self {
+            pss: field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")?,
+            rss: field(&format!("/proc/{pid}/status"), "VmRSS:")?,
+        })
+    }
 }
 
 /// The most that it has used.

@@ -1,10 +1,12 @@
 //! A node of its own, and a client that it knows: `tow serve`, `tow invite`, `tow join`.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,12 +15,13 @@ use tow_node::ask::{Client, Target};
 use tow_node::hosts::Hosts;
 use tow_node::identity::Identity;
 use tow_node::state::{Layout, StateDir};
+use tow_proto::classic::{recv_data, send_data};
 use tow_proto::message::{Request, Status};
 
 /// What the client calls the node.
 pub(crate) const NAME: &str = "box";
 
-/// A running node and its client's state; dropping it ends the node.
+/// A running node and its client's state; dropping it ends the node, its keeper and all sessions.
 pub(crate) struct Node {
     tow: PathBuf,
     dir: PathBuf,
@@ -29,6 +32,16 @@ pub(crate) struct Node {
 #[derive(Deserialize)]
 struct Ready {
     listen: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Kept {
+    ok: Keeper,
+}
+
+#[derive(Deserialize)]
+struct Keeper {
+    pid: u32,
 }
 
 #[derive(Deserialize)]
@@ -61,20 +74,21 @@ impl Node {
         let address = ready.listen.first().and_then(|url| url.strip_prefix("tcp://"));
         let address = address.context("tow serve does not listen")?.parse()?;
         let node = Self { tow: tow.to_owned(), dir: dir.to_owned(), address, child };
-        node.join()?;
+        node.join(address, NAME)?;
         Ok(node)
     }
 
-    fn join(&self) -> Result<()> {
+    /// Lets the client join at `address`, and call the node `name`.
+    pub(crate) fn join(&self, address: SocketAddr, name: &str) -> Result<()> {
         let invited = Command::new(&self.tow)
             .args(["invite", "--json"])
             .env("TOWLINE_HOME", self.dir.join("node"))
             .output()?;
         ensure!(invited.status.success(), "{}", String::from_utf8_lossy(&invited.stderr));
         let invited: Invited = serde_json::from_slice(&invited.stdout)?;
-        let address = self.address.to_string();
+        let address = address.to_string();
         let joined =
-            self.command().args(["join", &address, &invited.code, "--name", NAME]).output()?;
+            self.command().args(["join", &address, &invited.code, "--name", name]).output()?;
         ensure!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
         Ok(())
     }
@@ -108,6 +122,21 @@ impl Node {
         self.child.id()
     }
 
+    /// The process that keeps its sessions.
+    pub(crate) fn keeper_pid(&self) -> Result<u32> {
+        let mut keeper = self.ask_keeper(br#"{"ask":"hello"}"#)?;
+        let reply = recv_data(&mut keeper, KEEPER_REPLY_LEN_MAX)?;
+        let kept: Kept = serde_json::from_slice(&reply).context("the keeper's reply")?;
+        Ok(kept.ok.pid)
+    }
+
+    fn ask_keeper(&self, ask: &[u8]) -> Result<UnixStream> {
+        let mut keeper = UnixStream::connect(self.dir.join("node/keeper.1.sock"))?;
+        keeper.set_read_timeout(Some(KEEPER_MAX))?;
+        send_data(&mut keeper, ask)?;
+        Ok(keeper)
+    }
+
     /// How often it said that it could not accept a connection.
     pub(crate) fn accept_errors(&self) -> Result<usize> {
         let log = std::fs::read_to_string(self.dir.join("log"))?;
@@ -131,5 +160,13 @@ impl Drop for Node {
             let _ = kill_process(pid, Signal::TERM);
         }
         let _ = self.child.wait();
+        // It may have gone with its last session. Its connection ends when all of them have.
+        if let Ok(mut keeper) = self.ask_keeper(br#"{"ask":"quit","running":"end"}"#) {
+            let _ = keeper.read_to_end(&mut Vec::new());
+        }
     }
 }
+
+const KEEPER_REPLY_LEN_MAX: u64 = 4096;
+/// Longest wait for a keeper: programs that don't want to end have some time.
+const KEEPER_MAX: Duration = Duration::from_secs(20);

@@ -1,7 +1,7 @@
 //! The peer: OpenSSH's server with a configuration, keys and a port of its own.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -15,6 +15,7 @@ pub(crate) const NAME: &str = "box";
 /// A running server and its client's configuration; dropping it ends the server.
 pub(crate) struct Sshd {
     dir: PathBuf,
+    address: SocketAddr,
     child: Child,
 }
 
@@ -39,8 +40,8 @@ impl Sshd {
         make_key(&dir.join("user"))?;
         fs::copy(dir.join("user.pub"), dir.join("authorized_keys"))?;
         // sshd takes no port 0: one that is free now.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        write_configs(dir, port)?;
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        write_configs(dir, address.port())?;
         let child = Command::new(SSHD)
             .args(["-D", "-E"])
             .arg(dir.join("log"))
@@ -49,8 +50,8 @@ impl Sshd {
             .stdin(Stdio::null())
             .spawn()
             .context(SSHD)?;
-        let server = Self { dir: dir.to_owned(), child };
-        let is_up = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+        let server = Self { dir: dir.to_owned(), address, child };
+        let is_up = || TcpStream::connect(address).is_ok();
         wait_for(is_up)
             .with_context(|| format!("sshd does not answer; see {}/log", dir.display()))?;
         let login = server.command("ssh").args([NAME, "true"]).output()?;
@@ -81,6 +82,10 @@ impl Sshd {
             check.is_ok_and(|status| status.success())
         })?;
         Ok(master)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn pid(&self) -> u32 {
