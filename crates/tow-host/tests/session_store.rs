@@ -4,18 +4,19 @@ mod session_support;
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 use session_support::*;
-use tow_host::session::{LogLimits, Output, Session, Sessions, Spec, Start, Stdin, Stdio};
+use tow_host::session::{Limits, LogLimits, Output, Session, Sessions, Spec, Start, Stdin, Stdio};
 use tow_proto::message::{EndedBy, Lease, View};
 use tow_proto::refusal::Code;
 use tow_testkit::{Mount, names_in};
 
 /// Sessions that are kept in that directory.
-fn sessions_in(dir: &Path, change: impl FnOnce(&mut tow_host::session::Limits)) -> Sessions {
-    let mut limits = tow_host::session::Limits::default();
+fn sessions_in(dir: &Path, change: impl FnOnce(&mut Limits)) -> Sessions {
+    let mut limits = Limits { login_time: Duration::ZERO, ..Limits::default() };
     change(&mut limits);
-    Sessions::new(limits, Some(dir.join("sessions"))).unwrap()
+    Sessions::new(limits, Some(dir.join("sessions"))).expect("sessions")
 }
 
 fn detached(line: &str) -> Spec {
@@ -260,7 +261,7 @@ async fn of_many_records_the_newest_thousand_are_kept() {
 }
 
 /// Little memory, and a disk that takes the rest.
-fn spilling(limits: &mut tow_host::session::Limits) {
+fn spilling(limits: &mut Limits) {
     limits.log =
         LogLimits { memory_max: 64 << 10, replay_max: 4 << 10, head_max: 5_000, tail_max: 8 << 20 };
 }

@@ -25,7 +25,7 @@ async fn shown(rows: u16, cols: u16, spec: Spec) -> String {
     let session = start(&sessions(), on_terminal(rows, cols, spec)).await;
     let seen = see(&mut look(&session)).await;
     assert!(seen.stderr.is_empty());
-    String::from_utf8(seen.stdout).unwrap().replace("\r\n", "\n")
+    String::from_utf8(seen.stdout).expect("text").replace("\r\n", "\n")
 }
 
 #[tokio::test]
@@ -91,7 +91,11 @@ async fn an_interrupt_hits_the_job_in_the_foreground_and_nothing_else() {
         reader.types("echo sta''tus $?=\n");
         assert_eq!(reader.line_after("status ").await, "130=");
     }
-    assert_eq!(state_of(&background), Some('S'), "it was in the background");
+    let state = state_of(&background);
+    assert!(
+        state.is_some_and(|state| !"TZ".contains(state)),
+        "it was in the background: {state:?}"
+    );
     reader.types("kill %1; exit 3\n");
     let exit = reader.end().await;
     assert_eq!((code(&exit), exit.by), (3, EndedBy::Itself));
@@ -203,8 +207,8 @@ async fn input_that_nobody_reads_does_not_hold_the_output() {
 async fn paste(reader: &mut Reader, input: &[u8]) {
     let mut sent = 0;
     while sent < input.len() {
-        let to = usize::try_from(reader.viewer.stdin().to).unwrap().min(input.len());
-        reader.viewer.write_stdin(&input[sent..to]).unwrap();
+        let to = usize::try_from(reader.viewer.stdin().to).expect("an offset").min(input.len());
+        reader.viewer.write_stdin(&input[sent..to]).expect("there is room");
         sent = to;
         if sent < input.len() {
             reader.step().await;

@@ -25,7 +25,7 @@ async fn on_terminal_of(sessions: &Sessions, line: &str) -> Session {
 
 /// Whether two terminals of that size look and behave the same after these bytes.
 fn same_picture(rows: u16, cols: u16, one: &[u8], other: &[u8]) {
-    let side = |len| std::num::NonZeroU16::new(len).unwrap();
+    let side = |len| std::num::NonZeroU16::new(len).expect("a side");
     let [one, other] = [one, other].map(|bytes| {
         let mut parser = vt100::Parser::new(side(rows), side(cols), 0);
         parser.process(bytes);
@@ -79,28 +79,44 @@ async fn the_screen_comes_first_and_what_follows_it_goes_on_where_it_ends() {
 
 #[tokio::test]
 async fn at_any_moment_of_a_flood_the_stream_goes_on_at_the_screens_offset() {
-    let sessions = sessions();
-    let all: String = (1..=60_000).map(|number| format!("{number}\r\n")).collect();
-    let session = on_terminal_of(&sessions, "read x; seq 1 60000").await;
-    let mut typist = Reader::typing(&session);
-    typist.types("\n");
-    typist.until("\r\n").await;
-    for _ in 0..30 {
-        typist.step().await;
-        let mut late = Reader::new(&session, &first_look(View::Watch, None));
-        late.event(|event| matches!(event, Output::Screen { .. })).await;
-        let (from, drawing_len) = (usize::try_from(late.at).unwrap(), late.output.len());
-        while late.output.len() < drawing_len + 100 && late.at < session.info().stdout {
-            late.step().await;
+    // However little is kept, the screen is made of every byte.
+    let sessions_of_little = sessions_with(|limits| {
+        limits.log.memory_max = 1_000;
+        limits.log.replay_max = 0;
+    });
+    for sessions in [sessions(), sessions_of_little] {
+        let session = on_terminal_of(&sessions, "stty -echo; read x; seq 1 60000").await;
+        let mut typist = Reader::typing(&session);
+        typist.types("\n");
+        typist.until("\n3000\r\n").await;
+        for _ in 0..30 {
+            typist.step().await;
+            let mut late = Reader::new(&session, &first_look(View::Watch, None));
+            late.event(|event| matches!(event, Output::Screen { .. })).await;
+            check_picture_of_count(late.at, &late.output);
+            let (from, drawing_len) = (usize::try_from(late.at).unwrap(), late.output.len());
+            while late.output.len() < drawing_len + 100 && late.at < session.info().stdout {
+                late.step().await;
+            }
+            if late.events.iter().all(|event| !matches!(event, Output::Screen { .. })) {
+                let live = &late.output[drawing_len..];
+                assert!(count().as_bytes()[from..].starts_with(live), "at {from}");
+            }
         }
-        if late.events.iter().all(|event| !matches!(event, Output::Screen { .. })) {
-            let live = &late.output[drawing_len..];
-            // The line's end that was typed was echoed before.
-            assert!(all.as_bytes()[from - 2..].starts_with(live), "at {from}");
-        }
-        drop(late);
+        typist.end().await;
     }
-    typist.end().await;
+}
+
+/// What a terminal gets from `seq 1 60000`.
+fn count() -> String {
+    (1..=60_000).map(|number| format!("{number}\r\n")).collect()
+}
+
+/// Whether a drawing shows that count up to the offset `at`.
+fn check_picture_of_count(at: u64, drawing: &[u8]) {
+    let at = usize::try_from(at).expect("an offset");
+    let all = count();
+    same_picture(24, 80, &all.as_bytes()[at.saturating_sub(2_000)..at], drawing);
 }
 
 #[tokio::test]
