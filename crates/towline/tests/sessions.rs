@@ -158,6 +158,26 @@ fn a_program_on_pipes_can_be_left_and_attached_with_its_input() {
 }
 
 #[test]
+fn work_turns_out_to_be_long_and_is_left_where_it_is() {
+    let pair = pair();
+    let line = "echo started; read line; echo got $line; until test -e go; do sleep 0.02; done";
+    let mut terminal = pair.client.tow(["run", "box", line]).on_terminal(24, 80);
+    terminal.shows("started");
+    // The end of the line of an escape is not for the program.
+    terminal.keys("~?\n");
+    terminal.shows("open here; connected");
+    terminal.keys("something\n");
+    terminal.shows("got something");
+    terminal.keys("~d\n");
+    assert_eq!(terminal.ended(), 0);
+    terminal.shows("tow: detached; tow attach box ");
+    let listed = pair.client.tow(["sessions", "box", "--json"]).run().ok().json();
+    assert_eq!((&listed[0]["state"], &listed[0]["lease"]), (&"running".into(), &"detached".into()));
+    let _ = pair.host.write("go", "");
+    let _ = pair.client.tow(["wait", "box", listed[0]["id"].as_str().unwrap()]).run().ok();
+}
+
+#[test]
 fn pipes_survive_cut_links_with_every_byte_once() {
     let pair = pair();
     let content = noise(6 << 20, 5);

@@ -53,7 +53,7 @@ fn a_shell_has_a_terminal_and_gives_its_exit_code() {
 #[test]
 fn a_new_size_reaches_the_program() {
     let pair = pair();
-    let line = "trap 'echo told' WINCH; while :; do stty size; sleep 0.05; done";
+    let line = "trap 'echo told' WINCH; trap 'exit 9' INT; while :; do stty size; sleep 0.05; done";
     let mut terminal = on_terminal(&pair, &["run", "-t", "box", line]);
     terminal.shows("24 80");
     terminal.resize(40, 120);
@@ -62,20 +62,21 @@ fn a_new_size_reaches_the_program() {
     terminal.resize(10, 30);
     terminal.shows("10 30");
     terminal.keys([3]);
-    assert_eq!(terminal.ended(), 130);
+    assert_eq!(terminal.ended(), 9);
 }
 
 #[test]
 fn keys_that_mean_something_mean_it_to_the_program() {
     let pair = pair();
     let mut terminal = shell(&pair);
-    terminal.keys("sleep 100\r");
-    terminal.shows("sleep 100");
+    // Said by the program itself, so that it is the one that is interrupted.
+    terminal.keys("sh -c 'echo n\"\"ow; exec sleep 100'\r");
+    terminal.shows("\nnow");
     terminal.keys([3]);
     terminal.keys("echo after $?\r");
     terminal.shows("after 130");
-    terminal.keys("echo n''ow; cat\r");
-    terminal.shows("\nnow");
+    terminal.keys("echo th''en; cat\r");
+    terminal.shows("\nthen");
     terminal.keys("line\r");
     terminal.shows("line\nline");
     terminal.keys([0x1a]);
@@ -147,6 +148,22 @@ fn a_session_that_is_detached_is_found_again_on_another_terminal() {
     third.keys("exit 9\r");
     assert_eq!(third.ended(), 9);
     let _ = pair.client.tow(["wait", "box", &id]).run().expect(9);
+}
+
+#[test]
+fn a_terminal_that_was_started_without_a_viewer_is_attached_later() {
+    let pair = pair();
+    let line = "stty size; read -r line; echo got $line; stty size; read -r line; exit 8";
+    let id = pair.client.tow(["run", "-d", "-t", "box", line]).run().ok().out();
+    let id = id.trim_end();
+    let mut terminal = pair.client.tow(["attach", "box", id]).on_terminal(30, 100);
+    terminal.shows("24 80");
+    terminal.keys("something\r");
+    terminal.shows("got something\n30 100");
+    let log = pair.client.tow(["logs", "box", id]).run().ok().out();
+    assert_eq!(log, "24 80\r\nsomething\r\ngot something\r\n30 100\r\n");
+    terminal.keys("\r");
+    assert_eq!(terminal.ended(), 8);
 }
 
 #[test]

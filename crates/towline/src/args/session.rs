@@ -19,6 +19,7 @@ pub(crate) struct Text {
 
 #[derive(Debug, Parser)]
 #[command(
+    after_help = ESCAPES,
     override_usage = "tow run [OPTIONS] HOST [OPTIONS] [--] PROGRAM [ARGUMENTS]…\n       tow run [OPTIONS] HOST [OPTIONS] 'SHELL LINE'"
 )]
 pub(crate) struct RunArgs {
@@ -88,7 +89,7 @@ pub(crate) struct AttachArgs {
 }
 
 /// What can be typed to `tow` itself.
-const ESCAPES: &str = "Typed at the start of a line:\n  \
+const ESCAPES: &str = "At a terminal, typed at the start of a line:\n  \
     ~.    leave: the program is ended, unless it is detached or somebody else has it open\n  \
     ~d    detach: the program goes on; tow attach comes back to it\n  \
     ~?    what can be typed, and how the session is\n  \

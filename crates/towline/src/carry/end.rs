@@ -57,7 +57,7 @@ pub(super) enum End {
 impl Carry<'_> {
     /// Writes what is left, makes the terminal what it was, and says what there is to say.
     pub(super) async fn finish(mut self, end: End) -> Result<Outcome, Failure> {
-        let is_down = self.remote.outage().is_some();
+        let mut is_down = self.remote.outage().is_some();
         self.clean(&end);
         let Self { plan, remote, outputs, raw, lease, .. } = self;
         let last_byte = outputs.last_byte();
@@ -72,9 +72,11 @@ impl Carry<'_> {
         let session = remote.session().to_owned();
         match end {
             End::Exit(_) | End::CaughtUp => Box::pin(remote.finish()).await,
-            End::Left => {
+            // Without a lease to be over, it is only a farewell.
+            End::Left | End::Detached => {
                 // A link that is dead and does not know it takes nothing any more.
-                let _ = tokio::time::timeout(LEAVING_MAX, Box::pin(remote.leave())).await;
+                let leaving = Box::pin(remote.leave());
+                is_down |= tokio::time::timeout(LEAVING_MAX, leaving).await.is_err();
             }
             _ => drop(remote),
         }
@@ -133,17 +135,14 @@ impl Going<'_> {
     fn left(&self) -> ExitCode {
         let Self { host, session, .. } = self;
         let name = &host.name;
-        output::status(match (self.lease, self.is_down) {
-            (Some(Lease::Detached), _) => {
-                format!("tow: left session {session} on {name}; it goes on: {}", self.attach())
+        let becomes = match (self.lease, self.is_down) {
+            (Some(Lease::Detached), _) => format!("it goes on: {}", self.attach()),
+            (_, true) => format!("it could not be told, and {}", self.ends_with_lease()),
+            (_, false) => {
+                "it is ended, unless it is detached or somebody else has it open".to_owned()
             }
-            (_, true) => format!(
-                "tow: left session {session} on {name}; it could not be told, and ends when its lease is over"
-            ),
-            (_, false) => format!(
-                "tow: left session {session} on {name}; it is ended, unless somebody else has it open"
-            ),
-        });
+        };
+        output::status(format_args!("tow: left session {session} on {name}; {becomes}"));
         ExitCode::from(LOST)
     }
 
@@ -158,17 +157,14 @@ impl Going<'_> {
             Class::Session,
             format!("{}: session {session} could not be told that it is to go on", host.name),
         )
-        .hint(format!(
-            "it ends when its lease is over, unless it is attached before: {}",
-            self.attach()
-        ))
+        .hint(format!("it {}; {}", self.ends_with_lease(), self.attach()))
     }
 
     fn signalled(&self, number: u8) -> ExitCode {
         let Self { host, session, .. } = self;
         let becomes = match self.lease {
             Some(Lease::Detached) => "goes on",
-            _ => "ends when its lease is over",
+            _ => self.ends_with_lease(),
         };
         output::status(format_args!(
             "tow: session {session} on {} {becomes}; {}",
@@ -194,6 +190,14 @@ impl Going<'_> {
         };
         // Whatever it was that could not be done again: the session is what is lost.
         Failure::new(Class::Session, failure.to_string()).hint(hint)
+    }
+
+    /// What becomes of it without us. The lease of one that was there before is not known here.
+    fn ends_with_lease(&self) -> &'static str {
+        match self.lease {
+            None => "ends when its lease is over, if it has one",
+            Some(_) => "ends when its lease is over",
+        }
     }
 
     fn attach(&self) -> String {
