@@ -5,10 +5,11 @@ mod session_support;
 
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use session_support::*;
 use tokio::runtime::{Builder, Runtime};
-use tow_host::session::{Containment, Sessions, Stdio};
+use tow_host::session::{Containment, Sessions, Spec, Stdio};
 use tow_proto::message::Window;
 
 /// A runtime, which has descriptors too, made when no other test has one.
@@ -130,6 +131,31 @@ fn programs_that_cannot_be_started_leave_nothing_either() {
         until("no zombie is left", || async { zombies() == 0 }).await;
         until("every descriptor is closed", || async { descriptors() <= before }).await;
         assert_eq!((terminals(), control_groups()), (0, groups_before));
+    });
+}
+
+#[test]
+fn start_up_files_that_leave_programs_running_leave_nothing_behind() {
+    alone().runtime.block_on(async {
+        let home = Dir::new();
+        home.file(".profile", b"sleep 1000 & setsid sleep 1000 & (sleep 1000 &)\n", 0o600);
+        let sessions = sessions_with(|limits| {
+            limits.login_time = DEADLINE;
+            limits.login_age = Duration::ZERO;
+        });
+        let with_it = || Spec { home: home.path().into(), ..sh("true") };
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let tasks_at_rest = tasks();
+        run(&sessions, with_it()).await;
+        until("the first answer is there", || async { tasks() <= tasks_at_rest }).await;
+        let (before, groups_before) = (descriptors(), control_groups());
+        for _ in 0..20 {
+            run(&sessions, with_it()).await;
+        }
+        until("every task has ended", || async { tasks() <= tasks_at_rest }).await;
+        until("no zombie is left", || async { zombies() == 0 }).await;
+        until("every descriptor is closed", || async { descriptors() <= before }).await;
+        until("no control group is left", || async { control_groups() <= groups_before }).await;
     });
 }
 

@@ -227,7 +227,7 @@ async fn collect(stdout: &Source, mark: &[u8], output: &mut Vec<u8>) {
 async fn discard(stderr: &Source) {
     let mut buffer = vec![0; READ_LEN];
     while !read(stderr, &mut buffer).await.is_empty() {}
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// What comes next; empty at the end.
