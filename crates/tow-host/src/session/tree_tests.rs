@@ -166,11 +166,9 @@ async fn what_never_stops_forking_is_killed() {
     for containment in BOTH {
         let mut running = Running::start(line, PIPES, containment);
         let _ = running.numbers().await;
-        running
-            .tree
-            .clone()
-            .end(Order::Removed, Limits { removal: Duration::ZERO, ..limits() })
-            .await;
+        // It hears nothing else, so it need not be waited for before; after that, for long.
+        let limits = Limits { removal: Duration::ZERO, escalation: DEADLINE, ..limits() };
+        running.tree.clone().end(Order::Removed, limits).await;
         assert_eq!(running.tree.alive().await, [], "{containment:?}");
         running.leader.reap();
     }
