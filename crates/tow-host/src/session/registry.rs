@@ -452,6 +452,7 @@ impl Inner {
             has_terminal: shared.facts.is_terminal,
             started: seconds(shared.facts.started),
             ended: state.ended.map_or(0, seconds),
+            lease: state.lease,
             exit,
             kept: [Kept::nothing(0); 2],
         };
@@ -556,7 +557,7 @@ fn info(stored: &Stored) -> SessionInfo {
         program: stored.program.clone(),
         terminal: stored.has_terminal,
         started: stored.started,
-        lease: Lease::Attached,
+        lease: stored.lease,
         typing: 0,
         watching: 0,
         stdout: stored.exit.stdout.bytes,

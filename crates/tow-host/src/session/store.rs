@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use tow_proto::json::{self, big};
-use tow_proto::message::{ExitRecord, Program, STDERR, STDOUT, StreamTotal};
+use tow_proto::message::{ExitRecord, Lease, Program, STDERR, STDOUT, StreamTotal};
 
 use super::SessionId;
 use super::log::{Kept, Log};
@@ -50,6 +50,9 @@ pub(super) struct Stored {
     /// When it ended, in seconds since 1970.
     #[serde(with = "big")]
     pub(super) ended: u64,
+    /// The lease that it had in the end.
+    #[serde(default)]
+    pub(super) lease: Lease,
     /// How it ended.
     pub(super) exit: ExitRecord,
     /// What of stdout and stderr is in the store. [`Store::save`] sets it.

@@ -31,6 +31,7 @@ fn ended(secs_ago: u64) -> Stored {
         started: now - secs_ago - 5,
         ended: now - secs_ago,
         kept: nothing_kept(&exit),
+        lease: Lease::Detached,
         exit,
     }
 }
