@@ -69,12 +69,10 @@ fn is_alive(pid: Pid) -> bool {
     Facts::of(pid).is_some_and(|facts| !facts.is_zombie)
 }
 
+/// KILL comes soon, and then there is time for it, on the slowest machine too.
 fn limits() -> Limits {
-    Limits {
-        escalation: Duration::from_millis(100),
-        removal: Duration::from_millis(50),
-        ..Limits::default()
-    }
+    let removal = Duration::from_millis(50);
+    Limits { removal, escalation: DEADLINE, ..Limits::default() }
 }
 
 fn sorted(mut pids: Vec<Pid>) -> Vec<i32> {
@@ -112,7 +110,7 @@ async fn what_escaped_with_a_pipe_in_hand_is_found_without_a_control_group_too()
             let line = escaped(&format!("exec sleep 60 {keeps}")) + "; exec sleep 60";
             let mut running = Running::start(&line, PIPES, containment);
             let (escaped, _lines) = running.numbers().await;
-            running.tree.clone().end(Order::Lease, limits()).await;
+            running.tree.clone().end(Order::Removed, limits()).await;
             assert!(!is_alive(escaped[0]), "{containment:?} {keeps}");
             running.leader.reap();
         }
@@ -140,7 +138,7 @@ async fn what_escaped_with_the_terminal_in_hand_is_found_without_a_control_group
             assert!(Instant::now() < deadline, "{containment:?}");
             tokio::task::yield_now().await;
         };
-        running.tree.clone().end(Order::Lease, limits()).await;
+        running.tree.clone().end(Order::Removed, limits()).await;
         assert!(!is_alive(escaped), "{containment:?}");
         running.leader.reap();
     }
@@ -166,9 +164,7 @@ async fn what_never_stops_forking_is_killed() {
     for containment in BOTH {
         let mut running = Running::start(line, PIPES, containment);
         let _ = running.numbers().await;
-        // It hears nothing else, so it need not be waited for before; after that, for long.
-        let limits = Limits { removal: Duration::ZERO, escalation: DEADLINE, ..limits() };
-        running.tree.clone().end(Order::Removed, limits).await;
+        running.tree.clone().end(Order::Removed, limits()).await;
         assert_eq!(running.tree.alive().await, [], "{containment:?}");
         running.leader.reap();
     }
