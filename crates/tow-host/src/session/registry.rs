@@ -267,7 +267,7 @@ impl Sessions {
         let mut list: Vec<_> = in_memory.map(Session::info).collect();
         let on_disk =
             table.stored.iter().filter(|stored| table.session(stored.id.as_str()).is_none());
-        list.extend(on_disk.map(info));
+        list.extend(on_disk.map(Stored::info));
         drop(table);
         list.sort_by(|one, other| (one.started, &one.id).cmp(&(other.started, &other.id)));
         list
@@ -546,24 +546,6 @@ impl Table {
                 state.logs.iter_mut().for_each(|log| log.forget());
             }
         }
-    }
-}
-
-/// A session that is on disk, as a list shows it.
-fn info(stored: &Stored) -> SessionInfo {
-    SessionInfo {
-        id: stored.id.to_string(),
-        owner: stored.owner.clone(),
-        program: stored.program.clone(),
-        terminal: stored.has_terminal,
-        started: stored.started,
-        lease: stored.lease,
-        typing: 0,
-        watching: 0,
-        stdout: stored.exit.stdout.bytes,
-        stderr: stored.exit.stderr.bytes,
-        exit: Some(Box::new(stored.exit.clone())),
-        ended: Some(stored.ended),
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use tow_proto::json::{self, big};
-use tow_proto::message::{ExitRecord, Lease, Program, STDERR, STDOUT, StreamTotal};
+use tow_proto::message::{ExitRecord, Lease, Program, STDERR, STDOUT, SessionInfo, StreamTotal};
 
 use super::SessionId;
 use super::log::{Kept, Log};
@@ -60,6 +60,24 @@ pub(super) struct Stored {
 }
 
 impl Stored {
+    /// As a list shows it.
+    pub(super) fn info(&self) -> SessionInfo {
+        SessionInfo {
+            id: self.id.to_string(),
+            owner: self.owner.clone(),
+            program: self.program.clone(),
+            terminal: self.has_terminal,
+            started: self.started,
+            lease: self.lease,
+            typing: 0,
+            watching: 0,
+            stdout: self.exit.stdout.bytes,
+            stderr: self.exit.stderr.bytes,
+            exit: Some(Box::new(self.exit.clone())),
+            ended: Some(self.ended),
+        }
+    }
+
     /// Length and hash of stdout (1) or stderr (2). `None` for other numbers.
     fn stream(&self, stream: u8) -> Option<(StreamTotal, Kept)> {
         match stream {
