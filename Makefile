@@ -14,7 +14,8 @@ need = command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-
 test: tools
 	cargo x ci
 
-# The long ones: the text's own programs in Python, and a thousand kills at any moment.
+# The long ones: the text's own programs in Python and everybody's on terminals, links that are cut at every
+# byte, and a thousand kills at any moment.
 test-peers: tools
 	cargo x test-peers
 
@@ -35,6 +36,15 @@ deny: tools
 tools:
 	@$(call need,cc,gcc libc6-dev)
 	@$(call need,python3,python3)
+	@$(call need,expect,expect)
+	@$(call need,bash,bash)
+	@$(call need,zsh,zsh)
+	@$(call need,dash,dash)
+	@$(call need,fish,fish)
+	@$(call need,tmux,tmux)
+	@$(call need,vim,vim)
+	@$(call need,less,less)
+	@$(call need,htop,htop)
 	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 	@cargo deny --version >/dev/null 2>&1 || $(QUICKLY) cargo install --locked cargo-deny@0.20.2

@@ -69,9 +69,12 @@ fn test() -> Result<()> {
     cargo(&["test", "--workspace", "--locked", "--quiet"])
 }
 
-/// The long ones: other implementations, and far more kills than every run has time for.
+/// The long ones: other people's programs, and far more cuts and kills than every run has time for.
 fn test_peers() -> Result<()> {
-    cargo(&["test", "--locked", "--package", "towline", "--test", "classic"])?;
+    let of_towline = ["test", "--locked", "--package", "towline"];
+    cargo(&[&of_towline[..], &["--test", "classic", "--test", "peers"]].concat())?;
+    let resume = [&of_towline[..], &["--test", "resume"]].concat();
+    cargo_with(&resume, &[("TOW_THOROUGH", "1")])?;
     let kills = ["test", "--locked", "--package", "tow-host", "--test", "killed"];
     cargo_with(&kills, &[("TOW_KILLS", "1000")])
 }
