@@ -214,7 +214,8 @@ async fn input_in_nothing_and_in_crumbs_takes_no_more_room_than_its_window() {
     let full = session.attach(&start_from(0, 0)).err();
     assert_eq!(full, Some(Code::Busy.into()));
     // One that only watches needs none.
-    session.attach(&Start { view: View::Watch, ..start_from(0, 0) }).unwrap().leave();
+    session.attach(&Start { view: View::Watch, ..start_from(0, 0) }).unwrap();
+    session.signal_tree("KILL").await.unwrap();
     exit_of(&session).await;
 }
 
@@ -281,17 +282,19 @@ async fn a_signal_that_has_no_name_is_sent_to_nobody() {
 }
 
 #[tokio::test]
-async fn no_more_look_at_a_session_than_there_are_places() {
+async fn no_more_look_at_a_session_than_there_are_places_and_who_watches_takes_none_of_who_types() {
     let _turn = alone().await;
     let sessions = sessions();
     let session = start(&sessions, sh("read x")).await;
     let watch = Start { view: View::Watch, ..start_from(0, 0) };
     let viewers: Vec<_> = (0..64).map(|_| session.attach(&watch).unwrap()).collect();
     assert_eq!(session.attach(&watch).err(), Some(Code::Busy.into()));
-    assert_eq!(session.attach(&start_from(0, 0)).err(), Some(Code::Busy.into()));
+    let typist = Start { writer: "one".to_owned(), ..start_from(0, 0) };
+    let typists: Vec<_> = (0..64).map(|_| session.attach(&typist).unwrap()).collect();
+    assert_eq!(session.attach(&typist).err(), Some(Code::Busy.into()));
     // To learn how it ends takes none.
     let mut waiting = session.attach(&Start { view: View::Exit, ..start_from(0, 0) }).unwrap();
-    drop(viewers);
+    drop((viewers, typists));
     look(&session).write_stdin(b"\n").unwrap();
     assert!(matches!(next(&mut waiting).await, Output::Exit(_)));
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use rustix::process::kill_process_group;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tow_proto::content::Hash;
 use tow_proto::message::{End, ExitRecord, Lease, STDERR, STDOUT, StdinState, View, Window};
@@ -223,21 +224,28 @@ impl Viewer {
             let changed = self.shared.changed.notified();
             match self.place.look(&self.shared) {
                 Found::Output(output) => return output,
-                Found::Screen => self.drawing = self.draw(),
+                Found::Screen => {
+                    self.drawing = self.draw().await;
+                    self.place.wants_screen = false;
+                }
                 Found::Nothing => changed.await,
             }
         }
     }
 
-    /// Starts to draw the screen as it is now, which may take some time.
-    fn draw(&self) -> Option<JoinHandle<Drawn>> {
+    /// Starts to draw the screen as it is when its turn comes, which may take some time. What a
+    /// viewer that is gone has begun counts until it is done.
+    async fn draw(&self) -> Option<JoinHandle<Drawn>> {
+        let room = DRAWINGS.acquire().await;
         let model = self.shared.lock_model()?;
         let state = self.shared.lock();
         let log = &state.logs[0];
         let len = usize::try_from(log.total().saturating_sub(model.fed_to())).unwrap_or(0);
         let picture = model.picture(log.copy(log.readable_from(model.fed_to()), len));
-        drop((state, model));
-        Some(tokio::task::spawn_blocking(move || picture.draw()))
+        Some(tokio::task::spawn_blocking(move || {
+            let _room = room;
+            picture.draw()
+        }))
     }
 
     /// Lets `next` give a stream's bytes up to the absolute offset `to`; never goes back. What is
@@ -376,12 +384,11 @@ impl Viewer {
         Ok(())
     }
 
-    /// Goes, and does not come back: where nobody else is there, the lease is over.
+    /// Goes, and does not come back: where nobody else is there or expected, the lease is over.
     pub fn leave(self) {
         let mut state = self.shared.lock();
         let Some(number) = self.place.number else { return };
-        state.viewers.leave(number);
-        if state.viewers.vacant().is_some() && state.lease != Lease::Detached {
+        if state.viewers.leave_for_good(number) && state.lease != Lease::Detached {
             state.lease_is_over = true;
             state.order.get_or_insert(Order::Lease);
         }
@@ -430,7 +437,8 @@ impl Place {
         {
             self.wants_screen = true;
         }
-        if std::mem::take(&mut self.wants_screen) && self.can_draw {
+        self.wants_screen &= self.can_draw;
+        if self.wants_screen {
             return Found::Screen;
         }
         for index in [self.first, 1 - self.first] {
@@ -578,6 +586,8 @@ fn index_of(stream: u8) -> Option<usize> {
     STREAMS.iter().position(|known| *known == stream)
 }
 
+/// Drawings at once, of all sessions: each has a copy of a terminal, and a thread.
+static DRAWINGS: Semaphore = Semaphore::const_new(4);
 /// The outputs' numbers, by index.
 const STREAMS: [u8; 2] = [STDOUT, STDERR];
 /// Most bytes given at once.

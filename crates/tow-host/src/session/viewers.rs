@@ -11,6 +11,8 @@ pub(super) struct Viewers {
     ever: u64,
     /// How far the last pace-setter had come when it left.
     left_at: [u64; 2],
+    /// The last that typed said that it does not come back.
+    has_left: bool,
     vacant_since: Instant,
 }
 
@@ -35,24 +37,32 @@ pub(super) enum Visits {
 impl Viewers {
     /// Nobody yet.
     pub(super) fn new() -> Self {
-        Self { here: Vec::new(), ever: 0, left_at: [0; 2], vacant_since: Instant::now() }
+        Self {
+            here: Vec::new(),
+            ever: 0,
+            left_at: [0; 2],
+            has_left: false,
+            vacant_since: Instant::now(),
+        }
     }
 
     /// A viewer comes and has the streams up to `from`. Gives its number. Those that only read the
     /// log are nobody's company, and are not to be entered.
     ///
     /// # Errors
-    /// `Busy` where there are too many.
+    /// `Busy` where there are too many. Those who only watch take no place of one who types.
     pub(super) fn arrive(
         &mut self,
         view: View,
         from: [u64; 2],
         window: Option<Window>,
     ) -> Result<u64, Refusal> {
-        if self.here.len() >= VIEWERS_MAX {
+        let types = view == View::Type;
+        if self.here.iter().filter(|one| (one.view == View::Type) == types).count() >= VIEWERS_MAX {
             return Err(Code::Busy.into());
         }
         self.ever += 1;
+        self.has_left &= !types;
         self.here.push(Watching { number: self.ever, view, acked: from, window });
         Ok(self.ever)
     }
@@ -70,6 +80,16 @@ impl Viewers {
         if self.here.is_empty() {
             self.vacant_since = Instant::now();
         }
+    }
+
+    /// A viewer goes for good. Says whether nobody is here or expected back: one who only watched
+    /// can't say that for one who typed and has lost its link.
+    pub(super) fn leave_for_good(&mut self, number: u64) -> bool {
+        let mut typing = self.here.iter().filter(|viewer| viewer.view == View::Type);
+        let typed = typing.any(|viewer| viewer.number == number);
+        self.leave(number);
+        self.has_left |= typed && self.pacing().is_none();
+        self.here.is_empty() && self.has_left
     }
 
     /// A viewer has consumed a stream up to `to`.
@@ -132,5 +152,5 @@ impl Viewers {
     }
 }
 
-/// Viewers of one session at once.
+/// Viewers of one session at once that type, and that watch.
 const VIEWERS_MAX: usize = 64;
