@@ -85,8 +85,10 @@ async fn at_any_moment_of_a_flood_the_stream_goes_on_at_the_screens_offset() {
         limits.log.replay_max = 0;
     });
     for sessions in [sessions(), sessions_of_little] {
-        let session = on_terminal_of(&sessions, "stty -echo; read x; seq 1 60000").await;
+        let session =
+            on_terminal_of(&sessions, "stty -echo; echo ready; read x; seq 1 60000").await;
         let mut typist = Reader::typing(&session);
+        typist.until("ready").await;
         typist.types("\n");
         typist.until("\n3000\r\n").await;
         for _ in 0..30 {
@@ -107,9 +109,10 @@ async fn at_any_moment_of_a_flood_the_stream_goes_on_at_the_screens_offset() {
     }
 }
 
-/// What a terminal gets from `seq 1 60000`.
+/// What a terminal gets from `echo ready; seq 1 60000`.
 fn count() -> String {
-    (1..=60_000).map(|number| format!("{number}\r\n")).collect()
+    let lines = (1..=60_000).map(|number| format!("{number}\r\n"));
+    std::iter::once("ready\r\n".to_owned()).chain(lines).collect()
 }
 
 /// Whether a drawing shows that count up to the offset `at`.
@@ -199,8 +202,8 @@ async fn the_terminal_is_as_large_as_the_newest_who_types_sees_it_and_then_as_be
     let mut watcher = session.attach(&tiny).unwrap();
     watcher.resize(window(6, 6));
     drop(watcher);
-    one.viewer.resize(window(31, 101));
-    assert_eq!(one.line_after("now ").await, "31 101");
+    one.viewer.signal("WINCH").unwrap();
+    assert_eq!(one.line_after("now ").await, "30 100");
     one.viewer.signal("TERM").unwrap();
     one.end().await;
     assert!(!one.text().contains("now "), "{:?}", one.text());
@@ -344,9 +347,12 @@ async fn whoever_leaves_for_good_ends_the_lease_only_as_the_last() {
         let mut stays = Reader::new(&session, &look_for(view));
         stays.until("ready").await;
         look(&session).leave();
-        // The other is there still, and the program too.
-        let mut log = Reader::new(&session, &look_for(View::Log));
-        log.event(|event| *event == Output::CaughtUp).await;
+        // The other is there still, and the program too when a later one has ended for that.
+        for _ in 0..2 {
+            let later = start(&sessions, argv(&["sleep", "300"])).await;
+            look(&later).leave();
+            assert_eq!(exit_of(&later).await.by, EndedBy::Lease);
+        }
         assert_eq!(session.exit(), None);
         stays.viewer.leave();
         assert_eq!(exit_of(&session).await.by, EndedBy::Lease);
