@@ -56,3 +56,32 @@ async fn viewers_that_come_for_a_drawing_and_go_hold_up_nobody() {
     typist.types("\n");
     assert_eq!(code(&typist.end().await), 3);
 }
+
+#[tokio::test]
+async fn a_list_is_given_in_parts_and_only_of_those_that_are_seen() {
+    let sessions = sessions();
+    let mut all = Vec::new();
+    for number in 0..7 {
+        let owner = if number % 2 == 0 { "one" } else { "other" };
+        let begun = sessions.start(owner, &number.to_string(), argv(&["true"])).await.unwrap();
+        exit_of(&begun).await;
+        all.push((begun.info().started, begun.id().to_string(), owner));
+    }
+    all.sort_unstable();
+    for owner in ["one", "other"] {
+        let expected = all.iter().filter(|(_, _, of)| *of == owner).map(|(_, id, _)| id.clone());
+        let expected: Vec<_> = expected.collect();
+        let (mut ids, mut last) = (Vec::new(), None::<(u64, String)>);
+        while ids.len() < expected.len() {
+            let after = last.as_ref().map(|(started, id)| (*started, id.as_str()));
+            let part = sessions.list_after(after, 2, |of| of == owner);
+            assert!((1..=2).contains(&part.len()) && part.iter().all(|one| one.owner == owner));
+            last = part.last().map(|one| (one.started, one.id.clone()));
+            ids.extend(part.into_iter().map(|one| one.id));
+        }
+        assert_eq!(ids, expected);
+        let after = last.as_ref().map(|(started, id)| (*started, id.as_str()));
+        assert_eq!(sessions.list_after(after, 2, |of| of == owner), []);
+    }
+    assert_eq!(sessions.list_after(None, 9, |_| false), []);
+}

@@ -83,6 +83,8 @@ pub(super) struct Log {
     total: u64,
     acked: u64,
     end: Option<Hash>,
+    /// Somebody copies what is kept, and nothing of it is let go.
+    is_held: bool,
 }
 
 impl Log {
@@ -98,6 +100,7 @@ impl Log {
             total: 0,
             acked: 0,
             end: None,
+            is_held: false,
         }
     }
 
@@ -201,8 +204,21 @@ impl Log {
     /// Lets go of what was kept only for a viewer that has come so far.
     pub(super) fn release(&mut self, acked: u64) {
         self.acked = acked;
-        self.make_room(0);
-        self.shrink();
+        if !self.is_held {
+            self.make_room(0);
+            self.shrink();
+        }
+    }
+
+    /// Keeps all of what is complete, whoever takes it, until [`Self::let_go`].
+    pub(super) fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// Lets go of what was kept only to be held.
+    pub(super) fn let_go(&mut self) {
+        self.is_held = false;
+        self.release(self.acked);
     }
 
     /// The stream is complete; `hash` is that of all of it.

@@ -34,6 +34,18 @@ fn one_portion_larger_than_the_log_leaves_its_own_end() {
 }
 
 #[test]
+fn what_is_held_stays_although_its_viewer_takes_it_meanwhile() {
+    let limits = LogLimits { memory_max: 64, replay_max: 0, head_max: 0, tail_max: 0 };
+    let mut log = Log::new(limits, SpillDir::nowhere());
+    log.append(b"0123456789", 0);
+    log.hold();
+    log.release(10);
+    assert_eq!((log.start(), log.copy(0, 10)), (0, b"0123456789".to_vec()));
+    log.let_go();
+    assert_eq!((log.start(), log.kept_len()), (10, 0));
+}
+
+#[test]
 fn every_range_is_copied_right_wherever_the_ring_wraps() {
     let mut log = in_memory(7);
     let stream: Vec<u8> = (0..200).collect();

@@ -13,6 +13,7 @@ mod cgroup;
 mod ends;
 mod escape;
 mod keeper;
+mod known;
 mod limits;
 mod locale;
 mod log;

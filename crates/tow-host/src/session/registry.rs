@@ -17,13 +17,14 @@ use tow_proto::refusal::{Code, Refusal};
 
 use super::cgroup::Cgroups;
 use super::keeper::Keeper;
+use super::known::Known;
 use super::limits::REQUEST_ID_LEN_MAX;
-use super::log::Kept;
+use super::log::{Kept, Log};
 use super::login::Logins;
 use super::spec::{self, Plan};
 use super::spill::SpillDir;
-use super::state::{Facts, Order, Shared, seconds};
-use super::store::{Store, Stored};
+use super::state::{EndedOutput, Facts, Order, Shared, seconds};
+use super::store::{Copied, Store, Stored};
 use super::{
     Containment, Limits, Login, SessionId, Spec, Start as Look, Stdio, Viewer, reap, signals, spawn,
 };
@@ -262,15 +263,23 @@ impl Sessions {
 
     /// All sessions, running and finished, oldest first.
     pub fn list(&self) -> Vec<SessionInfo> {
+        self.list_after(None, usize::MAX, |_| true)
+    }
+
+    /// The next `count_max` of the list, of those whose owner `is_seen`: `after` one that started
+    /// then and has that id. Of others nothing is copied.
+    pub fn list_after(
+        &self,
+        after: Option<(u64, &str)>,
+        count_max: usize,
+        is_seen: impl Fn(&str) -> bool,
+    ) -> Vec<SessionInfo> {
         let table = self.0.lock();
-        let in_memory = table.sessions.values().filter_map(|place| place.session.get());
-        let mut list: Vec<_> = in_memory.map(Session::info).collect();
-        let on_disk =
-            table.stored.iter().filter(|stored| table.session(stored.id.as_str()).is_none());
-        list.extend(on_disk.map(Stored::info));
-        drop(table);
-        list.sort_by(|one, other| (one.started, &one.id).cmp(&(other.started, &other.id)));
-        list
+        let is_next = |known: &Known<'_>| after.is_none_or(|after| known.place() > after);
+        let found = table.known().filter(|known| is_seen(known.owner()) && is_next(known));
+        let mut found: Vec<_> = found.collect();
+        found.sort_by_key(Known::place);
+        found.iter().take(count_max).map(Known::info).collect()
     }
 
     /// Forgets a session that has ended, and ends what it has left running.
@@ -367,7 +376,6 @@ impl Sessions {
             if let Some(order) = start.order.get() {
                 return Err(order.refusal());
             }
-            // The fork, the exec and the disks that they wait for.
             let id = SessionId::random().map_err(|error| refusal(&error, &spec))?;
             let plan = Plan::new(&spec, &id, &this.limits, &login)?;
             let spawned = spawn::spawn(plan, this.cgroups.as_ref());
@@ -441,7 +449,7 @@ impl Inner {
     /// Puts a finished session on disk: its record, and, where it was left to itself, its output,
     /// which then needs no memory.
     fn save(&self, shared: &Shared) {
-        let state = shared.lock();
+        let mut state = shared.lock();
         let Some(exit) = state.exit.clone() else { return };
         let was_left_alone = state.lease == Lease::Detached;
         let mut stored = Stored {
@@ -456,9 +464,13 @@ impl Inner {
             exit,
             kept: [Kept::nothing(0); 2],
         };
-        let logs = [&state.logs[0], &state.logs[1]].map(|log| was_left_alone.then_some(log));
-        let saved = self.store.save(&mut stored, logs);
+        state.logs.iter_mut().for_each(Log::hold);
         drop(state);
+        // Unlocked: this waits for the disk, and whoever lists or starts sessions must not.
+        let outputs = [0, 1].map(|index| EndedOutput(shared, index));
+        let logs = outputs.each_ref().map(|log| was_left_alone.then_some(log as &dyn Copied));
+        let saved = self.store.save(&mut stored, logs);
+        shared.lock().logs.iter_mut().for_each(Log::let_go);
         match saved {
             Ok(()) if self.store.is_somewhere() => {
                 let mut table = self.lock();
@@ -478,7 +490,6 @@ impl Inner {
                     let _ = self.store.remove(&id);
                 }
                 if self.saved.fetch_add(1, Ordering::Relaxed) % PRUNED_EVERY == PRUNED_EVERY - 1 {
-                    // Outputs that are too much together go; their records stay.
                     let gone = self.store.prune();
                     self.lock().stored.retain(|stored| !gone.contains(&stored.id));
                 }
@@ -492,6 +503,13 @@ impl Inner {
 }
 
 impl Table {
+    fn known(&self) -> impl Iterator<Item = Known<'_>> {
+        let here = self.sessions.values().filter_map(|place| place.session.get());
+        let is_here = |stored: &&Stored| self.session(stored.id.as_str()).is_some();
+        let stored = self.stored.iter().filter(move |stored| !is_here(stored));
+        here.map(|session| Known::Here(&session.shared)).chain(stored.map(Known::Stored))
+    }
+
     /// Those that run, or are being started.
     fn running(&self) -> impl Iterator<Item = (&Key, &Place)> {
         let runs = |place: &Place| place.session.get().is_none_or(|session| !session.has_ended());

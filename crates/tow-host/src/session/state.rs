@@ -13,13 +13,14 @@ use tow_proto::message::{EndedBy, ExitRecord, Lease, Program, SessionInfo, Windo
 use tow_proto::refusal::{Code, Refusal};
 
 use super::limits::SIGNALS_WAITING_MAX;
-use super::log::{Log, LogLimits};
+use super::log::{Kept, Log, LogLimits};
 use super::model::{LAG_MAX, Model};
 use super::pty::Pty;
 use super::screen::Size;
 use super::spec::{Spec, Stdio};
 use super::spill::SpillDir;
 use super::stdin::StdinQueue;
+use super::store::Copied;
 use super::tree::Tree;
 use super::viewers::{Viewers, Visits};
 use super::{Limits, SessionId, Stdin};
@@ -283,6 +284,23 @@ impl Shared {
             exit: state.exit.clone().map(Box::new),
             ended: state.ended.map(seconds),
         }
+    }
+}
+
+/// An output of a session that has ended, which is locked for each portion alone.
+pub(super) struct EndedOutput<'a>(pub(super) &'a Shared, pub(super) usize);
+
+impl Copied for EndedOutput<'_> {
+    fn total(&self) -> u64 {
+        self.0.lock().logs[self.1].total()
+    }
+
+    fn kept(&self) -> Kept {
+        self.0.lock().logs[self.1].kept()
+    }
+
+    fn copy(&self, from: u64, len_max: usize) -> Vec<u8> {
+        Copied::copy(&self.0.lock().logs[self.1], from, len_max)
     }
 }
 

@@ -153,7 +153,11 @@ impl Store {
     ///
     /// # Errors
     /// The record can't be written.
-    pub(super) fn save(&self, stored: &mut Stored, logs: [Option<&Log>; 2]) -> io::Result<()> {
+    pub(super) fn save(
+        &self,
+        stored: &mut Stored,
+        logs: [Option<&dyn Copied>; 2],
+    ) -> io::Result<()> {
         stored.kept = nothing_kept(&stored.exit);
         let Some(dir) = &self.dir else { return Ok(()) };
         for (index, log) in logs.into_iter().enumerate() {
@@ -220,6 +224,31 @@ impl Store {
     pub(super) fn prune(&self) -> Vec<SessionId> {
         let Some(dir) = &self.dir else { return Vec::new() };
         prune(dir, &mut read_all(dir))
+    }
+}
+
+/// A log that is complete, copied portion by portion: whoever waits for its lock does not wait for
+/// the disk that the copy goes to.
+pub(super) trait Copied {
+    /// See [`Log::total`].
+    fn total(&self) -> u64;
+    /// See [`Log::kept`].
+    fn kept(&self) -> Kept;
+    /// Bytes from an offset on, at most so many; none where they are kept no more.
+    fn copy(&self, from: u64, len_max: usize) -> Vec<u8>;
+}
+
+impl Copied for Log {
+    fn total(&self) -> u64 {
+        self.total()
+    }
+
+    fn kept(&self) -> Kept {
+        self.kept()
+    }
+
+    fn copy(&self, from: u64, len_max: usize) -> Vec<u8> {
+        if self.readable_from(from) == from { self.copy(from, len_max) } else { Vec::new() }
     }
 }
 
@@ -319,7 +348,7 @@ fn write_file(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io
     written
 }
 
-fn write_log(file: &mut File, log: &Log, kept: Kept) -> io::Result<()> {
+fn write_log(file: &mut File, log: &dyn Copied, kept: Kept) -> io::Result<()> {
     for range in kept.ranges(log.total()) {
         let mut at = range.start;
         while at < range.end {

@@ -76,7 +76,7 @@ impl Keeper {
         let types = request.view == View::Type;
         let needed = if types { May::All } else { May::View };
         let session = self.find(scope, request.session, needed).await?;
-        if types && !(1..=WRITER_LEN_MAX).contains(&request.writer.len()) {
+        if types && !(1..=WRITER_LEN_MAX).contains(&request.writer.chars().count()) {
             return Err(Code::Malformed.into());
         }
         let viewer = session.attach(&Start {
@@ -98,11 +98,13 @@ impl Keeper {
     }
 
     async fn list(&self, link: &mut Link, scope: &Scope) -> Result<(), LinkError> {
-        let sessions = self.sessions.list().into_iter();
-        let seen = sessions.filter(|session| scope.sees(&session.owner));
-        let mut pages = Pages { sessions: seen, held_back: None };
+        let is_seen = |owner: &str| scope.sees(owner);
+        let mut last: Option<(u64, String)> = None;
         loop {
-            let page = pages.next_page();
+            // Looked up for each page: whoever does not read makes nothing wait here.
+            let after = last.as_ref().map(|(started, id)| (*started, id.as_str()));
+            let page = page(self.sessions.list_after(after, PAGE_COUNT_MAX + 1, is_seen));
+            last = page.sessions.last().map(|one| (one.started, one.id.clone()));
             let more = page.more;
             reply(link, Ok(page));
             if !more {
@@ -187,29 +189,17 @@ fn spec(request: Run, account: Account, start: PathBuf) -> Spec {
     }
 }
 
-/// A list of sessions, in as many heads as it needs.
-struct Pages<I> {
-    sessions: I,
-    /// It did not fit into the page before.
-    held_back: Option<SessionInfo>,
-}
-
-impl<I: Iterator<Item = SessionInfo>> Pages<I> {
-    fn next_page(&mut self) -> SessionList {
-        let mut page = SessionList { sessions: Vec::new(), more: false };
-        let mut len = 0;
-        while let Some(session) = self.held_back.take().or_else(|| self.sessions.next()) {
-            len += json::to_vec(&session).len();
-            let is_full = page.sessions.len() == PAGE_COUNT_MAX || len > PAGE_LEN_MAX;
-            if is_full && !page.sessions.is_empty() {
-                self.held_back = Some(session);
-                page.more = true;
-                break;
-            }
-            page.sessions.push(session);
-        }
-        page
-    }
+/// As many of these, oldest first, as a head takes.
+fn page(mut sessions: Vec<SessionInfo>) -> SessionList {
+    let mut len = 0;
+    let fits = |session: &&SessionInfo| {
+        len += json::to_vec(session).len();
+        len <= PAGE_LEN_MAX
+    };
+    let count = sessions.iter().take(PAGE_COUNT_MAX).take_while(fits).count().max(1);
+    let more = sessions.len() > count;
+    sessions.truncate(count);
+    SessionList { sessions, more }
 }
 
 fn reply<T: Serialize>(link: &mut Link, result: Result<T, Refusal>) {
@@ -231,7 +221,7 @@ struct Nothing {}
 
 const NOTHING: Nothing = Nothing {};
 
-/// Length of a writer's name in bytes (PROTOCOL 7.5).
+/// Length of a writer's name in characters (PROTOCOL 7.5).
 const WRITER_LEN_MAX: usize = 64;
 /// Sessions of one head (PROTOCOL 7.5).
 const PAGE_COUNT_MAX: usize = 100;
@@ -264,11 +254,12 @@ mod tests {
 
     fn check(sessions: Vec<SessionInfo>, expected: &[usize]) {
         let count = sessions.len();
-        let mut pages = Pages { sessions: sessions.into_iter(), held_back: None };
+        let mut rest = sessions;
         let (mut sizes, mut ids) = (Vec::new(), Vec::new());
         loop {
-            let page = pages.next_page();
+            let page = page(rest.iter().take(PAGE_COUNT_MAX + 1).cloned().collect());
             assert!(json::to_vec(&Reply::Ok(&page)).len() < 1 << 20);
+            rest.drain(..page.sessions.len());
             sizes.push(page.sessions.len());
             ids.extend(page.sessions.into_iter().map(|session| session.id));
             if !page.more {
