@@ -21,7 +21,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use tow_testkit::{Direction, How, Pair, Signal, is_running, until, until_some};
+use tow_testkit::{Direction, How, Pair, Running, Signal, is_running, until, until_some};
 
 const TOW: &str = env!("CARGO_BIN_EXE_tow");
 
@@ -72,9 +72,8 @@ fn a_viewer_that_does_not_read_holds_nobody_up() {
         Some(listed.first()?["id"].as_str()?.to_owned())
     });
     // Nobody ever reads what this one writes.
-    let pipe = pair.client.file("pipe");
     let _ = pair.client.sh("mkfifo pipe").run().ok();
-    let unread = File::options().read(true).write(true).open(&pipe).unwrap();
+    let unread = File::options().read(true).write(true).open(pair.client.file("pipe")).unwrap();
     let watching = pair.client.sh(&format!("exec \"$TOW\" attach --watch box {id} >pipe")).start();
     until("it is watched", || session(&pair)["watching"] == 1);
     running.write(b"go\n");
@@ -85,21 +84,43 @@ fn a_viewer_that_does_not_read_holds_nobody_up() {
     drop((watching, unread));
 }
 
+/// `tow run` of this line, with a stdout that nobody ever reads, and what keeps it open.
+fn unread(pair: &Pair, line: &str) -> (Running, File) {
+    let _ = pair.client.sh("mkfifo pipe").run().ok();
+    let pipe = File::options().read(true).write(true).open(pair.client.file("pipe")).unwrap();
+    let tow = r#"exec "$TOW" run box "$LINE" >pipe"#;
+    (pair.client.sh(tow).env("LINE", line).start(), pipe)
+}
+
+/// Sends it a signal as often as it takes.
+fn is_ended_by(running: Running, signal: Signal, code: i32) {
+    until("tow has ended", || {
+        running.signal(signal);
+        !is_running(running.pid())
+    });
+    let _ = running.wait().expect(code);
+}
+
 #[test]
 fn ctrl_c_passes_a_pager_that_does_not_read() {
     let pair = Pair::new(TOW);
-    let pipe = pair.client.file("pipe");
-    let _ = pair.client.sh("mkfifo pipe").run().ok();
-    let unread = File::options().read(true).write(true).open(&pipe).unwrap();
-    let line = r#"exec "$TOW" run box 'echo $$ >pid; exec yes' >pipe"#;
-    let running = pair.client.sh(line).start();
+    let (running, _pipe) = unread(&pair, "echo $$ >pid; exec yes");
     let pid: u32 = until_some("it has begun", || {
         std::fs::read_to_string(pair.host.file("pid")).ok()?.trim().parse().ok()
     });
     until("no more is taken", || session(&pair)["stdout"].as_u64() >= Some(WINDOW));
     running.signal(Signal::INT);
     until("the program has ended", || !is_running(pid));
-    drop((running, unread));
+    // What it wrote is waited for, unless whoever waits has had enough as well.
+    is_ended_by(running, Signal::INT, 130);
+}
+
+#[test]
+fn a_program_that_has_ended_does_not_keep_tow_from_being_ended() {
+    let pair = Pair::new(TOW);
+    let (running, _pipe) = unread(&pair, "seq 1 100000; touch ended");
+    until("the program has ended", || pair.host.file("ended").exists());
+    is_ended_by(running, Signal::TERM, 143);
 }
 
 #[test]
@@ -117,7 +138,7 @@ fn start_up_files_neither_speak_nor_delay() {
     // They are for whoever logs in.
     let terminal = pair.client.tow(["shell", "box"]).on_terminal(24, 80);
     terminal.shows("NOISE");
-    assert!(pair.host.file("was-read").exists());
+    until("they were read", || pair.host.file("was-read").exists());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How the carrying of a session ends, and what is said about it.
 
 use std::io::{self, IsTerminal as _};
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use tow_node::ask::AskError;
 use tow_node::ask::session::Remote;
 use tow_proto::message::{Ended, EndedBy, ExitRecord, Lease};
 
-use super::{Carry, Plan, Role};
+use super::outputs::Outputs;
+use super::signals::{Signals, Told};
+use super::{Carry, Plan, Role, next_signal};
 use crate::client::{self, Host};
 use crate::failure::{Class, Failure};
 use crate::{output, terminal};
@@ -59,14 +62,17 @@ impl Carry<'_> {
     pub(super) async fn finish(mut self, end: End) -> Result<Outcome, Failure> {
         let mut is_down = self.remote.outage().is_some();
         self.clean(&end);
-        let Self { plan, remote, outputs, raw, lease, .. } = self;
+        let Self { plan, remote, outputs, raw, lease, signals, .. } = self;
         let last_byte = outputs.last_byte();
         let written = match end {
             End::Left | End::Detached | End::Untold | End::Signalled(_) | End::Unwatched => {
                 outputs.let_go();
                 Ok(())
             }
-            _ => outputs.finish(),
+            _ => match written(outputs, signals).await {
+                ControlFlow::Continue(written) => written,
+                ControlFlow::Break(number) => return Ok(Outcome::Gone(by_signal(number))),
+            },
         };
         drop(raw);
         let session = remote.session().to_owned();
@@ -123,6 +129,32 @@ impl Carry<'_> {
     }
 }
 
+/// Waits until everything was written, or until a signal says not to: its number. Nobody else would
+/// hear it while a reader takes nothing.
+async fn written(
+    outputs: Outputs,
+    mut signals: Option<Signals>,
+) -> ControlFlow<u8, Result<(), Failure>> {
+    let mut writing = tokio::task::spawn_blocking(|| outputs.finish());
+    loop {
+        tokio::select! {
+            written = &mut writing => {
+                let broken = |error| Err(Failure::other(format!("stdout: {error}")));
+                return ControlFlow::Continue(written.unwrap_or_else(broken));
+            }
+            told = next_signal(&mut signals) => {
+                if let Told::End(_, number) = told {
+                    return ControlFlow::Break(number);
+                }
+            }
+        }
+    }
+}
+
+fn by_signal(number: u8) -> ExitCode {
+    ExitCode::from(128_u8.saturating_add(number))
+}
+
 /// Somebody who goes while a session does not.
 struct Going<'a> {
     host: &'a Host,
@@ -171,7 +203,7 @@ impl Going<'_> {
             host.name,
             self.attach()
         ));
-        ExitCode::from(128_u8.saturating_add(number))
+        by_signal(number)
     }
 
     /// The program's end is not known, unless the machine said why it is over.

@@ -317,7 +317,11 @@ impl<'a> Carry<'a> {
                     return ControlFlow::Break(End::Signalled(number));
                 }
                 self.interrupts += u32::from(name == "INT");
-                // The second Ctrl-C does not ask any more.
+                // The second Ctrl-C does not ask any more. The third is for us: the program may have ended
+                // long ago, and nobody takes what it wrote.
+                if self.interrupts > INTERRUPTS_PASSED_ON {
+                    return ControlFlow::Break(End::Signalled(number));
+                }
                 let insists = name == "INT" && self.interrupts > 1;
                 self.remote.signal(if insists { "KILL" } else { name });
             }
@@ -414,6 +418,9 @@ async fn reached(due: Option<Instant>) {
 }
 
 const CTRL_C: u8 = 3;
+
+/// So many times Ctrl-C is for the program.
+const INTERRUPTS_PASSED_ON: u32 = 2;
 
 /// How long the answer to a wish to detach is waited for.
 const DETACHING_MAX: Duration = Duration::from_secs(2);
