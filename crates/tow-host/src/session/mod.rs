@@ -12,6 +12,7 @@
 mod cgroup;
 mod ends;
 mod escape;
+mod handle;
 mod keeper;
 mod known;
 mod limits;
@@ -36,10 +37,11 @@ mod viewers;
 
 use std::fmt;
 
+pub use handle::Session;
 pub use limits::{Containment, Limits};
 pub use log::LogLimits;
 pub use login::Login;
-pub use registry::{Session, Sessions};
+pub use registry::Sessions;
 pub use spec::{Spec, Stdin, Stdio};
 pub use viewer::{Output, Start, Viewer};
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tow_proto::message::{ExitRecord, Lease, STDERR, STDOUT, SessionInfo};
+use tow_proto::message::{Lease, STDERR, STDOUT, SessionInfo};
 use tow_proto::refusal::{Code, Refusal};
 
 use super::cgroup::Cgroups;
@@ -25,9 +25,7 @@ use super::spec::{self, Plan};
 use super::spill::SpillDir;
 use super::state::{EndedOutput, Facts, Order, Shared, seconds};
 use super::store::{Copied, Store, Stored};
-use super::{
-    Containment, Limits, Login, SessionId, Spec, Start as Look, Stdio, Viewer, reap, signals, spawn,
-};
+use super::{Containment, Limits, Login, Session, SessionId, Spec, Stdio, reap, spawn};
 
 /// Every session of this node. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -97,71 +95,6 @@ impl Start {
 struct Finished {
     key: Key,
     kept_len: usize,
-}
-
-/// One session, running or finished. Cheap to clone.
-#[derive(Clone)]
-pub struct Session {
-    shared: Arc<Shared>,
-}
-
-impl Session {
-    /// Its name.
-    pub fn id(&self) -> &SessionId {
-        &self.shared.facts.id
-    }
-
-    /// Who started it.
-    pub fn owner(&self) -> &str {
-        &self.shared.facts.owner
-    }
-
-    /// Whether it runs on a terminal.
-    pub fn is_terminal(&self) -> bool {
-        self.shared.facts.is_terminal
-    }
-
-    /// Starts to look at it. What is kept no more shows as a gap, or as a terminal's screen.
-    ///
-    /// # Errors
-    /// `Malformed` for an offset beyond a stream's end, `Busy` for too many viewers or writers.
-    pub fn attach(&self, start: &Look) -> Result<Viewer, Refusal> {
-        Viewer::new(Arc::clone(&self.shared), start)
-    }
-
-    /// How it ended, if it has.
-    pub fn exit(&self) -> Option<ExitRecord> {
-        self.shared.lock().exit.clone()
-    }
-
-    /// As a list shows it.
-    pub fn info(&self) -> SessionInfo {
-        self.shared.info()
-    }
-
-    /// Sends a signal to each of its processes, and says to how many.
-    ///
-    /// # Errors
-    /// `BadArgument` for a name that is no signal's, `SessionEnded` where there is nobody left.
-    pub async fn signal_tree(&self, name: &str) -> Result<u32, Refusal> {
-        let signal = signals::by_name(name)
-            .ok_or_else(|| Refusal::about(Code::BadArgument, name.as_bytes()))?;
-        let tree = {
-            let mut state = self.shared.lock();
-            if state.exit.is_none() {
-                state.user_signal = Some(signal);
-            }
-            state.tree.clone().ok_or(Code::SessionEnded)?
-        };
-        match tree.signal_tree(signal).await {
-            0 => Err(Code::SessionEnded.into()),
-            count => Ok(u32::try_from(count).unwrap_or(u32::MAX)),
-        }
-    }
-
-    fn has_ended(&self) -> bool {
-        self.shared.lock().exit.is_some()
-    }
 }
 
 impl Sessions {
@@ -556,11 +489,12 @@ impl Table {
             if kept_len <= limits.finished_output_max {
                 break;
             }
-            kept_len -= std::mem::take(&mut finished.kept_len);
-            if let Some(session) =
-                self.sessions.get(&finished.key).and_then(|place| place.session.get())
-            {
-                let mut state = session.shared.lock();
+            let place = self.sessions.get(&finished.key);
+            let Some(session) = place.and_then(|place| place.session.get()) else { continue };
+            let mut state = session.shared.lock();
+            // Who is still reading has a claim to the rest.
+            if state.viewers.vacant().is_some() {
+                kept_len -= std::mem::take(&mut finished.kept_len);
                 state.logs.iter_mut().for_each(|log| log.forget());
             }
         }

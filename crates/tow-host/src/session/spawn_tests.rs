@@ -373,7 +373,7 @@ async fn a_terminal_without_anybody_takes_signals_and_sizes_without_complaint() 
 async fn keys_are_signals_and_ends_and_stopped_jobs() {
     // What is awaited is said by who is in the foreground.
     let line = "set -m; stty -echo; trap : INT; sh -c 'echo one; exec cat'; \
-        sh -c 'echo two; exec sleep 60'; sh -c 'echo three; exec sleep 60'; echo four";
+        sh -c 'echo two; exec sleep 60'; sh -c 'echo three; exec sleep 60'; echo four; read x";
     let mut terminal = OnTerminal::start(line);
     terminal.read_until("one").await;
     let end_of_file = terminal.pty.end_of_file_char();
