@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use tow_testkit::{How, Pair, Terminal, until};
+use tow_testkit::{Cut, Direction, How, Pair, Terminal, until};
 
-use super::{TOW, closed, on_terminal, session};
+use super::{TOW, closed, is_thorough, on_terminal, session};
 
 /// A shell whose lines end in a file.
 fn typing(pair: &Pair) -> Terminal {
@@ -110,3 +110,48 @@ fn a_size_that_changed_without_a_link_reaches_the_program() {
     let listed = pair.host.tow(["sessions", ".", "--json"]).run().ok().json();
     assert_eq!(listed[0]["id"].as_str(), Some(session(&pair).as_str()));
 }
+
+/// A full screen of its own, with colours, and a cursor in the middle of it.
+const PICTURE: &str = r"printf '\033[?1049h\033[H'
+    for line in $(seq 1 23); do printf '\033[3%sm%s: 漢字 naïve\r\n' $((line % 8)) $line; done
+    printf '\033[24;60Hlast\033[5;7H\033[?2004h\033[?1h'; exec cat";
+
+#[test]
+fn a_screen_is_whole_wherever_its_drawing_is_cut() {
+    let pair = Pair::new(TOW);
+    let _ = pair.host.write("picture", PICTURE);
+    let mut first = on_terminal(&pair, &["run", "-t", "box", "exec sh picture"]);
+    first.shows("last");
+    first.until("the cursor's place", |_| first.look(|screen| screen.cursor_position() == (4, 6)));
+    let expected = first.look(vt100::Screen::state_formatted);
+    let id = session(&pair);
+    first.keys("~d");
+    assert_eq!(first.ended(), 0);
+    let step = if is_thorough() { 7 } else { 191 };
+    for (index, after) in (0..6_000).step_by(step).enumerate() {
+        let how = if index % 2 == 0 { How::Fin } else { How::Reset };
+        pair.proxy.cut(Cut { direction: Direction::Down, after, how });
+        let again = on_terminal(&pair, &["attach", "box", &id]);
+        again.until("the screen as it was", |_| {
+            again.look(|screen| screen.alternate_screen() && screen.state_formatted() == expected)
+        });
+    }
+}
+
+#[test]
+fn a_flood_over_cut_links_ends_as_it_should() {
+    let pair = Pair::new(TOW);
+    for round in 0..CUTS {
+        let after = 300_000 + round * 50_021;
+        pair.proxy.cut(Cut { direction: Direction::Down, after, how: How::Reset });
+    }
+    let line = r"seq 1 1000000; printf '\033[31mend\033[0m%s' .";
+    let mut terminal = on_terminal(&pair, &["run", "-t", "box", line]);
+    assert_eq!(terminal.ended(), 0);
+    let lines: Vec<_> = (999_978..=1_000_000).map(|number| number.to_string()).collect();
+    terminal.shows(&format!("{}\nend.", lines.join("\n")));
+    assert!(pair.proxy.connections() as u64 > CUTS, "{} connections", pair.proxy.connections());
+}
+
+/// Cuts of a flood; each has let more of it pass than comes at once.
+const CUTS: u64 = 8;
