@@ -104,9 +104,9 @@ fn is_ended_by(running: Running, signal: Signal, code: i32) {
 #[test]
 fn ctrl_c_passes_a_pager_that_does_not_read() {
     let pair = Pair::new(TOW);
-    let (running, _pipe) = unread(&pair, "echo $$ >pid; exec yes");
+    let (running, _pipe) = unread(&pair, "echo $$ >&2; exec yes");
     let pid: u32 = until_some("it has begun", || {
-        std::fs::read_to_string(pair.host.file("pid")).ok()?.trim().parse().ok()
+        String::from_utf8(running.stderr()).ok()?.strip_suffix('\n')?.parse().ok()
     });
     until("no more is taken", || session(&pair)["stdout"].as_u64() >= Some(WINDOW));
     running.signal(Signal::INT);
@@ -118,8 +118,8 @@ fn ctrl_c_passes_a_pager_that_does_not_read() {
 #[test]
 fn a_program_that_has_ended_does_not_keep_tow_from_being_ended() {
     let pair = Pair::new(TOW);
-    let (running, _pipe) = unread(&pair, "seq 1 100000; touch ended");
-    until("the program has ended", || pair.host.file("ended").exists());
+    let (running, _pipe) = unread(&pair, "seq 1 100000; echo ended >&2");
+    until("the program has ended", || running.stderr() == b"ended\n");
     is_ended_by(running, Signal::TERM, 143);
 }
 
