@@ -93,8 +93,8 @@ impl Crowd {
         let each = self.each(count, |memory| memory.rss);
         let what = format!("session, crowd: {each:.1} KiB for each of {count} {name}");
         verdict(each < AIM_KIB, format!("{what}, aim: below {AIM_KIB} KiB"));
-        let what = format!("session, crowd: {name} leave nothing behind: {:?}", self.left);
-        verdict(self.left.is_nothing(), what);
+        let what = format!("session, crowd: of {count} {name} is left {}", self.left);
+        verdict(self.left.is_nothing(), format!("{what}, aim: nothing"));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a process has, as far as sessions may leave something of it behind.
 
+use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 
@@ -38,6 +39,17 @@ impl Holdings {
 
     pub(super) fn is_nothing(self) -> bool {
         self == Self { processes: 0, descriptors: 0, terminals: 0, cgroups: 0 }
+    }
+}
+
+impl fmt::Display for Holdings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processes, descriptors, terminals, cgroups } = self;
+        write!(
+            f,
+            "{processes} processes, {descriptors} descriptors, {terminals} terminals, \
+             {cgroups} control groups"
+        )
     }
 }
 
