@@ -88,7 +88,9 @@ async fn one_signal_reaches_every_process_of_a_session() {
         let sessions = sessions_in(containment);
         let line_to_run = "setsid sleep 60 & echo $$ $!; exec sleep 60";
         let session = start(&sessions, sh(line_to_run)).await;
-        let numbers = line(&mut look(&session)).await;
+        // Somebody looks on until it is over: no lease ends it first.
+        let mut viewer = look(&session);
+        let numbers = line(&mut viewer).await;
         let (leader, child) = numbers.split_once(' ').expect("two numbers");
         assert_eq!(session.signal_tree("KILL").await, Ok(2), "{containment:?}");
         until_gone(child).await;

@@ -214,9 +214,7 @@ impl Inner {
                 continue;
             }
             for (pid, facts) in &members {
-                if group != Some(facts.group) {
-                    signal_exactly(*pid, facts.started, *signal);
-                }
+                signal_unless_in(group, *pid, *facts, *signal);
             }
         }
         members.len()
@@ -358,10 +356,14 @@ fn marks(stdio: &SpawnedStdio) -> Vec<PathBuf> {
     }
 }
 
-/// Signals this very process, not one that got its number since.
-fn signal_exactly(pid: Pid, started: u64, signal: Signal) {
+/// Signals the very process of which `before` was true, not one that got its number since; unless a
+/// signal to `group` has reached it already. One that has left the group, or come into it, since it
+/// was seen may have been missed by that signal.
+fn signal_unless_in(group: Option<i32>, pid: Pid, before: Facts, signal: Signal) {
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-    if Facts::of(pid).is_some_and(|facts| facts.started == started) {
+    let Some(now) = Facts::of(pid).filter(|now| now.started == before.started) else { return };
+    let was_reached = group == Some(before.group) && group == Some(now.group);
+    if !was_reached {
         // It may be gone, or another user's.
         let _ = pidfd_send_signal(&pidfd, signal);
     }

@@ -1,7 +1,7 @@
 //! No process of a session gets away, and none of another's is taken for one.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::Command;
 
 use rustix::process::kill_process;
@@ -272,6 +272,23 @@ async fn every_process_of_a_tree_hears_a_signal_once() {
         assert!(more.is_err(), "{containment:?}: {more:?}");
         running.tree.clone().end(Order::Removed, limits()).await;
         running.leader.reap();
+    }
+}
+
+#[test]
+fn a_signal_reaches_what_left_the_group_since_it_was_seen() {
+    for came_in in [false, true] {
+        let mut child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let now = Facts::of(pid).unwrap();
+        let another = Facts { started: now.started + 1, ..now };
+        signal_unless_in(Some(now.group), pid, now, Signal::TERM);
+        signal_unless_in(None, pid, another, Signal::TERM);
+        let before = Facts { group: now.group + 1, ..now };
+        let group = if came_in { now.group } else { before.group };
+        signal_unless_in(Some(group), pid, before, Signal::KILL);
+        let killed = child.wait().unwrap().signal();
+        assert_eq!(killed, Some(Signal::KILL.as_raw()), "came in: {came_in}");
     }
 }
 
