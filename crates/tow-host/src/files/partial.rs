@@ -58,6 +58,17 @@ impl Ids {
     }
 }
 
+/// Whether `name` is that of a partial file of any transfer.
+pub(super) fn is_partial_name(name: &[u8]) -> bool {
+    let rest = name.strip_prefix(b".").and_then(|rest| rest.strip_suffix(SUFFIX));
+    let Some((base, id)) =
+        rest.and_then(|rest| rest.split_at_checked(rest.len().checked_sub(ID_LEN)?))
+    else {
+        return false;
+    };
+    base.ends_with(b".") && id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// A partial file that only its holder writes and renames.
 #[derive(Debug)]
 pub(super) struct Locked {

@@ -21,6 +21,8 @@ pub enum Phase {
     Scanning,
     /// Comparing what is here with what is there.
     Comparing,
+    /// Hashing what is here, to compare it by content.
+    Hashing,
     /// Moving content.
     Moving,
     /// Waiting for the disk.
@@ -68,6 +70,12 @@ impl Progress {
         self.bytes_total.store(bytes, Relaxed);
     }
 
+    /// The scan found so much more.
+    pub(super) fn found(&self, files: u64, bytes: u64) {
+        self.files_total.fetch_add(files, Relaxed);
+        self.bytes_total.fetch_add(bytes, Relaxed);
+    }
+
     pub(super) fn moved(&self, bytes: u64) {
         self.bytes_done.fetch_add(bytes, Relaxed);
     }
@@ -84,13 +92,24 @@ impl Progress {
     }
 
     pub(super) fn file_done(&self) {
-        self.files_done.fetch_add(1, Relaxed);
+        self.files_done(1);
+    }
+
+    pub(super) fn files_done(&self, files: u64) {
+        self.files_done.fetch_add(files, Relaxed);
     }
 }
 
 impl Phase {
     fn from_number(number: u8) -> Self {
-        let all = [Self::Scanning, Self::Comparing, Self::Moving, Self::Saving, Self::Done];
+        let all = [
+            Self::Scanning,
+            Self::Comparing,
+            Self::Hashing,
+            Self::Moving,
+            Self::Saving,
+            Self::Done,
+        ];
         all.get(usize::from(number)).copied().unwrap_or_default()
     }
 }

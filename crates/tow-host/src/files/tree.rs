@@ -158,7 +158,8 @@ fn enter(top: &OwnedFd, path: &[u8]) -> Result<Entered, Errno> {
     Ok((dir, stat, names))
 }
 
-fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+/// The path of `name` in the directory at `parent`.
+pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     if parent.is_empty() { name.to_vec() } else { [parent, name].join(&b'/') }
 }
 
