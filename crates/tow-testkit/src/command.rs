@@ -51,7 +51,7 @@ pub struct Done {
 
 impl Tow {
     pub(crate) fn new(command: Command) -> Self {
-        Self { command, stdin: Vec::new(), patience: Duration::from_secs(60) }
+        Self { command, stdin: Vec::new(), patience: Duration::from_secs(120) }
     }
 
     /// One more argument.
@@ -156,16 +156,8 @@ impl Running {
     /// It reads no more.
     #[track_caller]
     pub fn write(&mut self, bytes: &[u8]) {
-        self.try_write(bytes).expect("stdin is read");
-    }
-
-    /// Writes to its stdin as much as it reads.
-    ///
-    /// # Errors
-    /// It reads no more.
-    pub fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         let stdin = self.stdin.as_mut().expect("stdin is open");
-        stdin.write_all(bytes).and_then(|()| stdin.flush())
+        stdin.write_all(bytes).and_then(|()| stdin.flush()).expect("stdin is read");
     }
 
     /// Ends its stdin.
@@ -202,6 +194,11 @@ impl Running {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         // It may have ended already.
         let _ = pid.map(|pid| kill_process(pid, signal));
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Ends it as `kill -9` does.
