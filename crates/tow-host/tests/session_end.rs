@@ -5,7 +5,8 @@ mod session_support;
 use std::time::{Duration, Instant};
 
 use session_support::*;
-use tow_host::session::{Output, Spec};
+use tokio::time::timeout;
+use tow_host::session::{Output, Sessions, Spec};
 use tow_proto::message::{Ended, EndedBy, Lease};
 use tow_proto::refusal::Code;
 
@@ -87,18 +88,18 @@ async fn a_program_can_be_stopped_and_continued() {
 #[tokio::test]
 async fn a_child_that_holds_the_output_does_not_hold_the_exit() {
     let begin = Instant::now();
-    let seen = run(&sessions(), sh("setsid sleep 30 & echo x")).await;
-    assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
+    let seen = run(&sessions(), sh("setsid sleep 300 & echo x")).await;
+    assert!(begin.elapsed() < DEADLINE, "{:?}", begin.elapsed());
     assert_eq!((&seen.stdout[..], code(&seen.exit)), (&b"x\n"[..], 0));
     let [child] = seen.exit.lingering[..] else { panic!("{:?}", seen.exit.lingering) };
     let command = std::fs::read(format!("/proc/{child}/cmdline")).unwrap();
-    assert_eq!(command, b"sleep\x0030\0");
+    assert_eq!(command, b"sleep\x00300\0");
     kill(&child.to_string());
 }
 
 #[tokio::test]
 async fn a_child_that_does_not_hold_the_output_is_none_of_the_exits_business() {
-    let seen = run(&sessions(), sh("sleep 30 </dev/null >/dev/null 2>&1 & echo $!")).await;
+    let seen = run(&sessions(), sh("sleep 300 </dev/null >/dev/null 2>&1 & echo $!")).await;
     assert!(seen.exit.lingering.is_empty());
     let child = String::from_utf8(seen.stdout).unwrap();
     assert!(state_of(child.trim()).is_some(), "it was left alone");
@@ -107,22 +108,35 @@ async fn a_child_that_does_not_hold_the_output_is_none_of_the_exits_business() {
 
 #[tokio::test]
 async fn what_a_child_writes_within_the_grace_is_still_told() {
-    let seen = run(&sessions(), sh("(sleep 0.03; echo late; sleep 30) & echo early")).await;
-    assert_eq!(seen.stdout, b"early\nlate\n");
-    assert!(!seen.exit.lingering.is_empty());
-    seen.exit.lingering.iter().for_each(|pid| kill(&pid.to_string()));
+    let sessions = sessions_with(|limits| (limits.quiet, limits.quiet_max) = (HOUR, HOUR));
+    let line = "(sleep 0.03; echo late; exec sleep 300) & echo early";
+    let mut reader = Reader::typing(&start(&sessions, sh(line)).await);
+    assert_eq!(reader.until("late\n").await, "early\nlate\n");
+    let exit = loop {
+        // From the exit on, of which nobody hears before this has passed.
+        pass(HOUR).await;
+        if let Ok(exit) = timeout(Duration::from_millis(20), reader.end()).await {
+            break exit;
+        }
+    };
+    assert_eq!(exit.lingering.len(), 1);
+    exit.lingering.iter().for_each(|pid| kill(&pid.to_string()));
 }
 
 #[tokio::test]
 async fn a_child_that_never_stops_writing_is_waited_for_a_limited_time() {
     let sessions = sessions_with(|limits| limits.quiet_max = Duration::from_millis(300));
+    let line = "sh -c 'echo $$; exec yes' & read line";
+    let mut reader = Reader::typing(&start(&sessions, sh(line)).await);
+    let flood = reader.until("\n").await.trim().to_owned();
+    reader.until("y\ny\ny\n").await;
     let begin = Instant::now();
-    let seen = run(&sessions, sh("yes & echo $! >&2")).await;
+    reader.types("\n");
+    reader.end().await;
     assert!(begin.elapsed() >= Duration::from_millis(300));
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
-    assert!(seen.stdout.len() > 1 << 20);
+    assert!(begin.elapsed() < DEADLINE, "{:?}", begin.elapsed());
     // Its next write fails.
-    until_gone(String::from_utf8(seen.stderr).unwrap().trim()).await;
+    until_gone(&flood).await;
 }
 
 /// Its leader, and a grandchild that left the session, was orphaned, and hears neither HUP nor
@@ -133,8 +147,8 @@ const STUBBORN: &str = "
 
 #[tokio::test]
 async fn the_end_of_the_lease_ends_the_whole_tree_wherever_it_went() {
-    let sessions = sessions_with(short);
-    let session = start(&sessions, sh(STUBBORN)).await;
+    let sessions = sessions_with(impatient);
+    let session = start(&sessions, fleeting(sh(STUBBORN))).await;
     let mut viewer = look(&session);
     let stubborn = line(&mut viewer).await;
     drop(viewer);
@@ -146,9 +160,9 @@ async fn the_end_of_the_lease_ends_the_whole_tree_wherever_it_went() {
 
 #[tokio::test]
 async fn a_program_that_ends_when_its_input_does_ends_with_its_lease() {
-    let sessions = sessions_with(short);
+    let sessions = sessions_with(|limits| limits.escalation = HOUR);
     let line_to_run = "trap '' HUP; echo ready; cat; exit 5";
-    let session = start(&sessions, sh(line_to_run)).await;
+    let session = start(&sessions, fleeting(sh(line_to_run))).await;
     let mut viewer = look(&session);
     assert_eq!(line(&mut viewer).await, "ready");
     drop(viewer);
@@ -159,7 +173,8 @@ async fn a_program_that_ends_when_its_input_does_ends_with_its_lease() {
 #[tokio::test]
 async fn output_that_nobody_takes_does_not_hold_a_session_beyond_its_lease() {
     let sessions = sessions_with(|limits| {
-        short(limits);
+        impatient(limits);
+        limits.lease = Duration::from_millis(150);
         limits.log.memory_max = 1000;
     });
     let session = start(&sessions, sh("seq 1 1000000")).await;
@@ -170,24 +185,24 @@ async fn output_that_nobody_takes_does_not_hold_a_session_beyond_its_lease() {
 
 #[tokio::test]
 async fn a_viewer_that_comes_back_in_time_stops_the_clock() {
-    let sessions = sessions_with(|limits| limits.lease = Duration::from_secs(2));
+    let sessions = sessions_with(|limits| limits.lease = 3 * HOUR);
     let session = start(&sessions, sh("read line; echo $line")).await;
     for _ in 0..3 {
         drop(look(&session));
+        pass(2 * HOUR).await;
     }
     let mut viewer = look(&session);
-    let more = tokio::time::timeout(Duration::from_millis(2500), viewer.next()).await;
-    assert!(more.is_err(), "{more:?}");
+    pass(4 * HOUR).await;
     viewer.write_stdin(b"still here\n").unwrap();
     assert_eq!(see(&mut viewer).await.stdout, b"still here\n");
 }
 
 #[tokio::test]
 async fn a_lease_in_milliseconds_counts_from_the_last_viewer_and_not_from_the_start() {
-    let sessions = sessions_with(|limits| limits.escalation = Duration::from_millis(100));
-    let spec = Spec { lease: Lease::Ms(1), ..sh("echo ready; exec sleep 60") };
-    let session = start(&sessions, spec).await;
+    let sessions = sessions();
+    let session = start(&sessions, fleeting(sh("echo ready; exec sleep 60"))).await;
     // Nobody has looked yet, so there is no last viewer.
+    pass(Duration::from_secs(2)).await;
     let mut viewer = look(&session);
     assert_eq!(line(&mut viewer).await, "ready");
     drop(viewer);
@@ -196,14 +211,13 @@ async fn a_lease_in_milliseconds_counts_from_the_last_viewer_and_not_from_the_st
 
 #[tokio::test]
 async fn a_detached_session_outlives_its_viewers() {
-    let sessions = sessions_with(short);
+    let sessions = sessions();
     let dir = Dir::new();
     let flag = dir.path().join("flag");
     let line_to_run = format!("until [ -e {} ]; do sleep 0.02; done; exit 9", flag.display());
     let session = start(&sessions, Spec { lease: Lease::Detached, ..sh(&line_to_run) }).await;
     drop(look(&session));
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    assert_eq!(session.exit(), None);
+    pass(HOUR).await;
     std::fs::write(flag, "").unwrap();
     let exit = exit_of(&session).await;
     assert_eq!((code(&exit), exit.by), (9, EndedBy::Itself));
@@ -211,40 +225,52 @@ async fn a_detached_session_outlives_its_viewers() {
 
 #[tokio::test]
 async fn the_time_limit_ends_a_program_by_term_and_then_by_kill() {
-    let sessions = sessions_with(short);
-    let limited = |line| Spec { timeout: Some(Duration::from_millis(200)), ..sh(line) };
-    let seen = run(&sessions, limited("exec sleep 30")).await;
-    assert_eq!((signal(&seen.exit), seen.exit.by), ("TERM", EndedBy::Timeout));
-    let seen = run(&sessions, limited("trap 'exit 3' TERM; while :; do sleep 0.01; done")).await;
-    assert_eq!((code(&seen.exit), seen.exit.by), (3, EndedBy::Timeout));
-    let seen = run(&sessions, limited("trap '' TERM; while :; do sleep 0.01; done")).await;
-    assert_eq!((signal(&seen.exit), seen.exit.by), ("KILL", EndedBy::Timeout));
-    let seen = run(&sessions, limited("exit 4")).await;
+    let patient = sessions_with(|limits| limits.escalation = HOUR);
+    let impatient = sessions_with(impatient);
+    let ended = async |sessions: &Sessions, line: &str| {
+        let spec = Spec { timeout: Some(HOUR), ..sh(line) };
+        let mut reader = Reader::typing(&start(sessions, spec).await);
+        reader.until("ready").await;
+        pass(HOUR).await;
+        let exit = reader.end().await;
+        assert_eq!(exit.by, EndedBy::Timeout);
+        exit
+    };
+    assert_eq!(signal(&ended(&patient, "echo ready; exec sleep 300").await), "TERM");
+    let hears = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done";
+    assert_eq!(code(&ended(&patient, hears).await), 3);
+    let is_deaf = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
+    assert_eq!(signal(&ended(&impatient, is_deaf).await), "KILL");
+    let seen = run(&patient, Spec { timeout: Some(HOUR), ..sh("exit 4") }).await;
     assert_eq!((code(&seen.exit), seen.exit.by), (4, EndedBy::Itself));
-    until("nothing runs", || async { sessions.running() == 0 }).await;
+    for sessions in [patient, impatient] {
+        until("nothing runs", || async { sessions.running() == 0 }).await;
+    }
 }
 
 #[tokio::test]
 async fn a_stopped_program_hears_its_time_limit() {
-    let sessions = sessions_with(short);
-    let spec = Spec { timeout: Some(Duration::from_millis(100)), ..sh("kill -STOP $$") };
-    let seen = run(&sessions, spec).await;
-    assert_eq!((signal(&seen.exit), seen.exit.by), ("TERM", EndedBy::Timeout));
+    let sessions = sessions_with(|limits| limits.escalation = HOUR);
+    let spec = Spec { timeout: Some(HOUR), ..sh("echo $$; kill -STOP $$") };
+    let mut reader = Reader::typing(&start(&sessions, spec).await);
+    let pid = reader.until("\n").await.trim().to_owned();
+    until("it stops", || async { state_of(&pid) == Some('T') }).await;
+    pass(HOUR).await;
+    let exit = reader.end().await;
+    assert_eq!((signal(&exit), exit.by), ("TERM", EndedBy::Timeout));
 }
 
 #[tokio::test]
 async fn removing_a_key_ends_its_programs_at_once_and_nobody_elses() {
-    let sessions = sessions();
+    let sessions = sessions_with(|limits| limits.escalation = HOUR);
     let theirs = sessions.start("theirs", "1", sh(STUBBORN)).await.unwrap();
     let others = sessions.start("others", "1", sh("echo ready; exec sleep 60")).await.unwrap();
     let mut viewer = look(&theirs);
     let stubborn = line(&mut viewer).await;
-    let begin = Instant::now();
     sessions.end_all_of("theirs");
     let exit = exit_of(&theirs).await;
     assert_eq!(exit.by, EndedBy::Node);
     until_gone(&stubborn).await;
-    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
     assert_eq!(others.exit(), None);
     sessions.shutdown().await;
     assert_eq!(exit_of(&others).await.by, EndedBy::Node);
@@ -252,7 +278,7 @@ async fn removing_a_key_ends_its_programs_at_once_and_nobody_elses() {
 
 #[tokio::test]
 async fn a_node_that_stops_leaves_nothing_running_and_starts_nothing_more() {
-    let sessions = sessions_with(short);
+    let sessions = sessions_with(impatient);
     let mut started = Vec::new();
     for line_to_run in [STUBBORN, "yes", "exec cat"] {
         started.push(start(&sessions, Spec { lease: Lease::Detached, ..sh(line_to_run) }).await);
@@ -261,7 +287,7 @@ async fn a_node_that_stops_leaves_nothing_running_and_starts_nothing_more() {
     let stubborn = line(&mut viewer).await;
     // A viewer that takes nothing does not hold it up.
     let _stuck = look(&started[1]);
-    tokio::time::timeout(DEADLINE, sessions.shutdown()).await.expect("it ends");
+    timeout(DEADLINE, sessions.shutdown()).await.expect("it ends");
     assert_eq!(sessions.running(), 0);
     assert!(started.iter().all(|session| session.exit().is_some()));
     until_gone(&stubborn).await;

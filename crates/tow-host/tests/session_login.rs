@@ -157,14 +157,14 @@ async fn without_an_answer_programs_get_what_the_node_was_started_with_and_it_is
 
 #[tokio::test]
 async fn a_slow_login_delays_the_first_start_and_no_other() {
-    let home = home("sleep 1000");
-    let time = Duration::from_millis(500);
-    let sessions = sessions_with(|limits| {
-        with_logins(limits);
-        limits.login_time = time;
-    });
+    let home = home("exec sleep 1000");
+    let sessions = sessions_with(|limits| (limits.login_time, limits.login_age) = (HOUR, 9 * HOUR));
     let says = async || run(&sessions, at(&home, sh("echo out"))).await.stdout;
-    assert_eq!(says().await, b"out\n");
+    let waits = async {
+        until("the start-up file runs", || async { runs(&home) == 1 }).await;
+        pass(HOUR).await;
+    };
+    assert_eq!(tokio::join!(says(), waits).0, b"out\n");
     // Its time was over once, for everybody.
     for _ in 0..8 {
         assert_eq!(says().await, b"out\n");

@@ -6,7 +6,6 @@ mod session_support;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use session_support::*;
 use tokio::time::timeout;
@@ -49,7 +48,7 @@ async fn a_start_whose_asker_has_gone_is_found_by_the_next() {
     let spec = sh("echo $$; exec cat");
     let gone = sessions.start("owner", "id", spec.clone());
     // It is polled once, and dropped in the middle.
-    let _ = tokio::time::timeout(std::time::Duration::ZERO, gone).await;
+    let _ = timeout(std::time::Duration::ZERO, gone).await;
     let session = sessions.start("owner", "id", spec).await.unwrap();
     assert_eq!(sessions.running(), 1);
     let mut viewer = look(&session);
@@ -80,10 +79,7 @@ async fn a_request_id_has_a_length() {
 
 #[tokio::test]
 async fn one_owner_has_a_limited_number_of_sessions_at_once() {
-    let sessions = sessions_with(|limits| {
-        short(limits);
-        limits.running_max = 3;
-    });
+    let sessions = sessions_with(|limits| limits.running_max = 3);
     let mut viewers = Vec::new();
     for number in 0..3 {
         let session = sessions.start("owner", &number.to_string(), argv(&["cat"])).await.unwrap();
@@ -151,5 +147,5 @@ async fn what_is_being_started_when_its_key_is_removed_does_not_run_on() {
     // The key may be let in again.
     let spec = Spec { lease: Lease::Detached, ..argv(&["true"]) };
     exit_of(&sessions.start("owner", "2", spec).await.unwrap()).await;
-    timeout(Duration::from_secs(10), sessions.shutdown()).await.expect("it stops");
+    timeout(DEADLINE, sessions.shutdown()).await.expect("it stops");
 }

@@ -154,7 +154,7 @@ async fn a_process_that_holds_the_terminal_does_not_hold_the_exit() {
     let mut reader = Reader::typing(&on_terminal_of(&sessions, line).await);
     let holder = reader.line_after("2000\r\ntail ").await.replace('=', "");
     let exit = reader.end().await;
-    assert!(begin.elapsed() < Duration::from_millis(2500), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < DEADLINE, "{:?}", begin.elapsed());
     assert_eq!((code(&exit), &exit.lingering[..]), (0, &[holder.parse::<u32>().unwrap()][..]));
     kill(&holder);
 }
@@ -166,7 +166,7 @@ async fn a_process_that_floods_the_terminal_does_not_hold_the_exit() {
     let mut reader = Reader::typing(&on_terminal_of(&sessions, line).await);
     let begin = Instant::now();
     let exit = reader.end().await;
-    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < DEADLINE, "{:?}", begin.elapsed());
     assert_eq!(code(&exit), 7);
     // The terminal is gone, and its next write fails.
     let text = reader.text();
@@ -255,10 +255,10 @@ async fn a_login_shell_is_told_that_it_is_one() {
 
 #[tokio::test]
 async fn a_lease_that_is_over_ends_what_would_survive_a_hangup() {
-    let sessions = sessions_with(short);
+    let sessions = sessions_with(impatient);
     let line = "nohup sleep 300 >/dev/null 2>&1 & echo one $!=
         setsid sh -c 'trap \"\" HUP TERM; echo two $$=; while :; do sleep 300; done' & wait";
-    let session = on_terminal_of(&sessions, line).await;
+    let session = start(&sessions, on_terminal(24, 80, fleeting(sh(line)))).await;
     let mut reader = Reader::typing(&session);
     let deaf = reader.line_after("one ").await.replace('=', "");
     let stubborn = reader.line_after("two ").await.replace('=', "");

@@ -11,7 +11,7 @@ const BOTH: [Containment; 2] = [Containment::Cgroup, Containment::ProcessTree];
 
 fn sessions_in(containment: Containment) -> Sessions {
     sessions_with(|limits: &mut Limits| {
-        short(limits);
+        impatient(limits);
         limits.containment = containment;
     })
 }
@@ -33,7 +33,7 @@ fn is_contained(pid: &str) -> bool {
 async fn what_escaped_with_an_output_in_hand_ends_with_its_session() {
     for containment in BOTH {
         let sessions = sessions_in(containment);
-        let session = start(&sessions, sh(&escaping("exec sleep 60"))).await;
+        let session = start(&sessions, fleeting(sh(&escaping("exec sleep 60")))).await;
         let mut viewer = look(&session);
         let escaped = line(&mut viewer).await;
         drop(viewer);
@@ -47,7 +47,8 @@ async fn what_escaped_with_nothing_in_hand_ends_with_its_session_in_a_control_gr
     let sessions = sessions_in(Containment::Cgroup);
     let then = "exec sleep 60 </dev/null >/dev/null 2>&1";
     let session = start(&sessions, sh(&escaping(then))).await;
-    let escaped = line(&mut look(&session)).await;
+    let mut viewer = look(&session);
+    let escaped = line(&mut viewer).await;
     if !is_contained(&escaped) {
         // No control groups for us on this machine.
         kill(&escaped);
@@ -62,7 +63,8 @@ async fn what_escaped_with_nothing_in_hand_ends_with_its_session_in_a_control_gr
 async fn without_control_groups_none_is_made() {
     let sessions = sessions_in(Containment::ProcessTree);
     let session = start(&sessions, sh("echo $$; exec sleep 60")).await;
-    let leader = line(&mut look(&session)).await;
+    let mut viewer = look(&session);
+    let leader = line(&mut viewer).await;
     assert!(!is_contained(&leader));
     sessions.shutdown().await;
     until_gone(&leader).await;

@@ -12,7 +12,7 @@ use super::super::{Containment, SessionId};
 use super::*;
 
 /// Longer than anything takes that works, on the slowest machine.
-pub(in super::super) const DEADLINE: Duration = Duration::from_secs(30);
+pub(in super::super) const DEADLINE: Duration = Duration::from_secs(60);
 const WINDOW: Window = Window { rows: 33, cols: 99, xpixel: 990, ypixel: 660 };
 
 pub(in super::super) const TERMINAL: Stdio = Stdio::Terminal(WINDOW);

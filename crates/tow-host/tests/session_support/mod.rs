@@ -14,7 +14,7 @@ use tow_proto::content::Tally;
 use tow_proto::message::{End, Ended, ExitRecord, Lease, Program, STDIN, View, Window};
 
 /// Longer than anything takes that works, on the slowest machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) fn sessions() -> Sessions {
     sessions_with(|_| ())
@@ -27,12 +27,27 @@ pub(crate) fn sessions_with(change: impl FnOnce(&mut Limits)) -> Sessions {
     Sessions::new(limits, None).expect("sessions")
 }
 
-/// Limits that make a session's end quick.
-pub(crate) fn short(limits: &mut Limits) {
-    limits.lease = Duration::from_millis(150);
+/// Limits that make the end quick of what does not end when it is told to. Nothing else may depend on
+/// how soon it reacts.
+pub(crate) fn impatient(limits: &mut Limits) {
     limits.escalation = Duration::from_millis(200);
     limits.removal = Duration::from_millis(50);
 }
+
+/// Ends as soon as its first viewer, for whom it waits, has gone.
+pub(crate) fn fleeting(spec: Spec) -> Spec {
+    Spec { lease: Lease::Ms(1), ..spec }
+}
+
+/// Makes so much time pass at once for everything that this test's runtime waits for: what lasts an
+/// hour is over, and how slow the machine is does not matter.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) fn argv<T: AsRef<[u8]>>(words: &[T]) -> Spec {
     let words = words.iter().map(|word| ByteString::from(word.as_ref())).collect();
