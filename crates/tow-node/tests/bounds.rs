@@ -16,6 +16,7 @@ use tow_node::identity::Identity;
 use tow_proto::message::{
     EntryKind, FirstHead, Get, GetReply, Hello, Ls, Mtime, Put, PutReply, Request, TransferEvent,
 };
+use tow_proto::transfer::Options;
 use tow_proto::{ByteString, Code, Decoder, Kind, Trust, frame, json};
 
 fn path(path: &std::path::Path) -> ByteString {
@@ -35,6 +36,7 @@ async fn a_sender_that_reads_no_answers_is_not_listened_to_for_ever() {
         kind: EntryKind::Dir,
         name: "tree".into(),
         source: "a:/b".into(),
+        options: Options::default(),
     };
     let _: PutReply = ask(&mut link, &Request::Put(put)).await.unwrap();
     assert_eq!(next_event(&mut link).await, TransferEvent::HaveEnd);
@@ -75,7 +77,7 @@ async fn a_sender_that_reads_no_answers_is_not_listened_to_for_ever() {
 async fn one_key_can_not_take_every_thread() {
     let device = Identity::generate().unwrap();
     let node = TestNode::start("threads", vec![grant(&device, &[Right::Read])]);
-    let get = Request::Get(Get { path: path(&node.dir) });
+    let get = Request::Get(Get { path: path(&node.dir), options: Options::default() });
     let mut stalled = Vec::new();
     let refused = loop {
         let mut link = node.link(&device).await;

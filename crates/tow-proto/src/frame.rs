@@ -5,6 +5,8 @@
 
 use thiserror::Error;
 
+use crate::transfer::PACK_LEN_MAX;
+
 /// Length of the prefix in bytes.
 pub const PREFIX_LEN: usize = 8;
 
@@ -28,6 +30,10 @@ pub enum Kind {
     Ping,
     /// The answer to a ping, with its bytes.
     Pong,
+    /// Records of a transfer: [`crate::transfer::Pack`].
+    Pack,
+    /// File content, compressed with zstd.
+    DataZstd,
 }
 
 /// Whether the peer has shown who it is and that it may come in.
@@ -75,8 +81,17 @@ pub enum FrameError {
 }
 
 impl Kind {
-    const ALL: [Self; 7] =
-        [Self::Head, Self::Data, Self::DataErr, Self::End, Self::Credit, Self::Ping, Self::Pong];
+    const ALL: [Self; 9] = [
+        Self::Head,
+        Self::Data,
+        Self::DataErr,
+        Self::End,
+        Self::Credit,
+        Self::Ping,
+        Self::Pong,
+        Self::Pack,
+        Self::DataZstd,
+    ];
 
     /// The byte on the wire.
     pub const fn to_byte(self) -> u8 {
@@ -88,6 +103,8 @@ impl Kind {
             Self::Credit => 0x04,
             Self::Ping => 0x05,
             Self::Pong => 0x06,
+            Self::Pack => 0x07,
+            Self::DataZstd => 0x08,
         }
     }
 
@@ -101,7 +118,10 @@ impl Kind {
             (Trust::Unproved, Self::Head) => Some(HEAD_LEN_MAX_UNPROVED),
             (Trust::Unproved, _) => None,
             (Trust::Proved, Self::Head) => Some(HEAD_LEN_MAX),
-            (Trust::Proved, Self::Data | Self::DataErr) => Some(DATA_LEN_MAX as u64),
+            (Trust::Proved, Self::Data | Self::DataErr | Self::DataZstd) => {
+                Some(DATA_LEN_MAX as u64)
+            }
+            (Trust::Proved, Self::Pack) => Some(PACK_LEN_MAX as u64),
             (Trust::Proved, Self::End) => Some(64 << 10),
             (Trust::Proved, Self::Credit) => Some(4 << 10),
             (Trust::Proved, Self::Ping | Self::Pong) => Some(PING_LEN_MAX as u64),

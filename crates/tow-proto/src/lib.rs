@@ -12,6 +12,7 @@ pub mod heartbeat;
 pub mod json;
 pub mod message;
 pub mod refusal;
+pub mod transfer;
 
 pub use byte_string::ByteString;
 pub use frame::{Decoder, Frame, FrameError, Kind, Trust};

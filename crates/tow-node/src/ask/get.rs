@@ -7,6 +7,7 @@ use tokio::task::spawn_blocking;
 use tow_host::beneath::Root;
 use tow_host::files::{Destination, Progress};
 use tow_proto::message::{Get, GetReply, Request};
+use tow_proto::transfer::Options;
 use tow_proto::{ByteString, Code, Refusal};
 
 use super::{AskError, Connection};
@@ -24,7 +25,7 @@ pub async fn get(
     key: &str,
     progress: Arc<Progress>,
 ) -> Result<Outcome, AskError> {
-    let reply: GetReply = connection.ask(&Request::Get(Get { path })).await?;
+    let reply: GetReply = connection.ask(&Request::Get(Get { path, options: Options::default() })).await?;
     let here = local_root()?;
     let to = super::byte_path(destination);
     let key = key.to_owned();

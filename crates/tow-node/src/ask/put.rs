@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use tow_host::files::{Progress, Source};
 use tow_proto::message::{Put, PutReply, Request};
+use tow_proto::transfer::Options;
 use tow_proto::{ByteString, Code};
 
 use super::{AskError, Connection};
@@ -35,6 +36,7 @@ pub async fn put(
         kind: source.kind(),
         name: source.name().clone(),
         source: source.source().clone(),
+        options: Options::default(),
     };
     let reply: PutReply = connection.ask(&Request::Put(request)).await?;
     let outcome = transfer::send(&mut connection.link, source, progress).await?;

@@ -24,7 +24,7 @@ pub(super) async fn put(
     let key = peer.owner();
     let (owner, source) = (key.clone(), request.source.0.clone());
     let destination = spawn_blocking(move || {
-        let Put { path, kind, name, source } = request;
+        let Put { path, kind, name, source, options: _ } = request;
         Destination::prepare(&root, &path, kind, &name, &source, &key)
     })
     .await

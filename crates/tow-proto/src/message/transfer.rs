@@ -8,12 +8,16 @@ use crate::byte_string::ByteString;
 use crate::content::Hash;
 use crate::json::big;
 use crate::refusal::Refusal;
+use crate::transfer::Options;
 
 /// Send me this file or tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Get {
     /// A symbolic link named here is followed; those within a tree are sent as links.
     pub path: ByteString,
+    /// How it is to be done, at both ends.
+    #[serde(default, skip_serializing_if = "Options::is_default")]
+    pub options: Options,
 }
 
 /// What will be sent.
@@ -39,6 +43,9 @@ pub struct Put {
     pub name: ByteString,
     /// The machine and the real path of the source: what partial files are tied to.
     pub source: ByteString,
+    /// How it is to be done, at both ends.
+    #[serde(default, skip_serializing_if = "Options::is_default")]
+    pub options: Options,
 }
 
 /// Where it will land.
@@ -178,6 +185,9 @@ pub struct Summary {
     /// Files that were written.
     #[serde(with = "big")]
     pub files: u64,
+    /// Those of them that were made with blocks of the file that was there.
+    #[serde(with = "big")]
+    pub patched: u64,
     /// Files that were there already.
     #[serde(with = "big")]
     pub same: u64,
@@ -187,10 +197,19 @@ pub struct Summary {
     /// Symbolic links.
     #[serde(with = "big")]
     pub links: u64,
-    /// Bytes that came over the link.
+    /// Further names of files.
+    #[serde(with = "big")]
+    pub hard_links: u64,
+    /// Pipes, sockets and devices.
+    #[serde(with = "big")]
+    pub special: u64,
+    /// What was removed, with all that was in it.
+    #[serde(with = "big")]
+    pub deleted: u64,
+    /// Bytes of content that came over the link.
     #[serde(with = "big")]
     pub bytes: u64,
-    /// Bytes of partial files that were used again.
+    /// Bytes of old and of partial files that were used again.
     #[serde(with = "big")]
     pub reused: u64,
     /// Paths that failed, on either side.

@@ -1,5 +1,7 @@
 //! What is in a directory, as either end finds it and as it is compared.
 
+use super::options::Options;
+use super::record::put_entry;
 use crate::content::Hash;
 use crate::message::Mtime;
 
@@ -93,3 +95,45 @@ pub struct Listing {
 /// The digest of a directory's entries; zeros say nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest(pub [u8; 16]);
+
+/// Which fields the options of a transfer add to its packs (PROTOCOL 7.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// With [`Options::archive`]: who owns it.
+    pub owners: bool,
+    /// With [`Options::checksum`]: hashes of files in listings.
+    pub hashes: bool,
+}
+
+impl From<&Options> for Columns {
+    fn from(options: &Options) -> Self {
+        Self { owners: options.archive, hashes: options.checksum }
+    }
+}
+
+impl Listing {
+    /// The digest of the entries (PROTOCOL 7.3): zeros where the directory was not read completely
+    /// or holds a partial file.
+    pub fn digest(&self, columns: Columns) -> Digest {
+        let is_part = |entry: &Entry| matches!(entry.what, What::Part { .. });
+        if !self.is_complete || self.entries.iter().any(is_part) {
+            return Digest::default();
+        }
+        let mut hasher = blake3::Hasher::new_derive_key(DIGEST_CONTEXT);
+        let mut encoded = Vec::with_capacity(HASHED_AT_ONCE + (8 << 10));
+        for entry in &self.entries {
+            put_entry(entry, columns, &mut encoded);
+            if encoded.len() >= HASHED_AT_ONCE {
+                hasher.update(&encoded);
+                encoded.clear();
+            }
+        }
+        hasher.update(&encoded);
+        let mut digest = Digest::default();
+        hasher.finalize_xof().fill(&mut digest.0);
+        digest
+    }
+}
+
+const DIGEST_CONTEXT: &str = "towline 2026 directory digest";
+const HASHED_AT_ONCE: usize = 32 << 10;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::byte_string::ByteString;
+use crate::json::big;
 
 /// Options of a transfer. Each is left out of the JSON where it has its default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +19,7 @@ pub struct Options {
     #[serde(skip_serializing_if = "is_default")]
     pub delete: bool,
     /// Most entries that are removed.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(with = "big::option", skip_serializing_if = "is_default")]
     pub max_delete: Option<u64>,
     /// A source that is empty may delete everything.
     #[serde(skip_serializing_if = "is_default")]
@@ -52,7 +53,7 @@ pub struct Options {
     #[serde(skip_serializing_if = "is_default")]
     pub compress: Compress,
     /// Most bytes that the sender gives to the link in a second.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(with = "big::option", skip_serializing_if = "is_default")]
     pub bwlimit: Option<u64>,
 }
 
@@ -81,6 +82,13 @@ pub enum Compress {
     Never,
     /// Always, but for what does not become smaller.
     Always,
+}
+
+impl Options {
+    /// Every one has its default: nothing is said of them.
+    pub fn is_default(&self) -> bool {
+        is_default(self)
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
