@@ -5,7 +5,7 @@ mod session_support;
 use std::time::{Duration, Instant};
 
 use session_support::*;
-use tow_host::session::{Output, Session, Sessions, Spec, Start};
+use tow_host::session::{Output, Session, Sessions, Spec, Start, Viewer};
 use tow_proto::message::{EndedBy, Lease, View, Window};
 use tow_proto::refusal::Code;
 
@@ -339,6 +339,62 @@ async fn an_interrupt_of_a_flood_is_seen_at_once_and_what_was_in_between_is_not(
     seen.types("\n");
     assert_eq!(code(&seen.end().await), 9);
 }
+
+#[tokio::test]
+async fn what_follows_an_interrupt_of_a_flood_waits_for_no_credit_and_takes_no_more_than_there_is()
+{
+    let sessions = sessions();
+    let line = "trap : INT; yes $(seq 1 100); echo in''terrupted; read x";
+    let session = on_terminal_of(&sessions, line).await;
+    let mut typist = session.attach(&Start { room: [ROOM; 2], ..start_from(0, 0) }).unwrap();
+    until("the log is full", || async { session.info().stdout > 5_100_000 }).await;
+    let mut taken = 0;
+    while taken < ROOM - ROOM / 16 {
+        taken += shown(&mut typist).await.expect("no jump").len() as u64;
+    }
+    assert_eq!(taken, ROOM - ROOM / 16, "the flood has left nothing");
+    typist.write_stdin(b"\x03").unwrap();
+    assert_eq!(shown(&mut typist).await, None, "it jumps");
+    let mut seen = Vec::new();
+    while !seen.windows(11).any(|window| window == b"interrupted") {
+        seen.extend(shown(&mut typist).await.expect("no jump"));
+    }
+    assert!(seen.len() as u64 <= ROOM / 16, "{} bytes without credit", seen.len());
+}
+
+#[tokio::test]
+async fn a_flood_that_its_viewer_grants_half_a_window_at_a_time_comes_whole() {
+    let sessions = sessions();
+    let session = on_terminal_of(&sessions, "stty raw; seq 1 200000; read x").await;
+    let mut typist = session.attach(&Start { room: [ROOM; 2], ..start_from(0, 0) }).unwrap();
+    let (mut taken, mut allowed, mut seen) = (0, ROOM, Vec::new());
+    while !seen.ends_with(b"\n200000\n") {
+        let bytes = shown(&mut typist).await.expect("no jump");
+        taken += bytes.len() as u64;
+        assert!(taken <= allowed, "{taken} bytes, {allowed} were granted");
+        seen.extend(bytes);
+        if taken + ROOM - allowed >= ROOM / 2 {
+            allowed = taken + ROOM;
+            typist.allow(1, allowed);
+        }
+    }
+    let numbers: String = (1..=200_000).map(|number| format!("{number}\n")).collect();
+    assert!(seen == numbers.as_bytes());
+}
+
+/// The next bytes of a terminal, `None` where there is its screen.
+async fn shown(viewer: &mut Viewer) -> Option<Vec<u8>> {
+    loop {
+        match next_out(viewer).await {
+            Output::Bytes { stream: 1, bytes } => return Some(bytes),
+            Output::Screen { .. } => return None,
+            _ => {}
+        }
+    }
+}
+
+/// A viewer's window.
+const ROOM: u64 = 1 << 20;
 
 #[tokio::test]
 async fn whoever_leaves_for_good_ends_the_lease_only_as_the_last() {

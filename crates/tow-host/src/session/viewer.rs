@@ -130,6 +130,8 @@ struct Position {
     at: u64,
     allowed: u64,
     room: u64,
+    /// Credit that is left for what comes after a jump.
+    reserve: u64,
     /// Nothing from here on is for this viewer.
     until: u64,
     is_wanted: bool,
@@ -180,6 +182,7 @@ impl Viewer {
             at: from[index],
             allowed: if reads { from[index].saturating_add(start.room[index]) } else { 0 },
             room: start.room[index],
+            reserve: if can_draw { start.room[index] / RESERVED_PART } else { 0 },
             until: if start.view == View::Log { totals[index] } else { u64::MAX },
             is_wanted: reads,
             is_end_told: !reads,
@@ -506,7 +509,7 @@ impl Place {
             }
             return Some(Output::Gap { stream, from, to: readable });
         }
-        let to = log.total().min(position.allowed).min(position.until);
+        let to = position.goes_to(log.total()).min(position.until);
         if position.is_wanted && position.at < to {
             let len_max = usize::try_from(to - position.at).unwrap_or(usize::MAX);
             let mut bytes = log.copy(position.at, len_max.min(BYTES_LEN_MAX));
@@ -568,6 +571,13 @@ impl Position {
         self.consumed()
     }
 
+    /// How far bytes may be given now of a stream that is `total` long. What does not fit into the
+    /// credit leaves some of it: so what follows a jump, a prompt behind Ctrl-C, need not wait for
+    /// the credit of a receiver that has yet to hear of the jump.
+    fn goes_to(&self, total: u64) -> u64 {
+        if total <= self.allowed { total } else { self.allowed.saturating_sub(self.reserve) }
+    }
+
     fn consumed(&self) -> u64 {
         self.allowed.saturating_sub(self.room).min(self.at)
     }
@@ -596,5 +606,8 @@ const BYTES_LEN_MAX: usize = 256 << 10;
 const SCANNED_BEFORE_LEN: u64 = 4 << 10;
 /// What a terminal's Ctrl-C sends, unless it was set to something else.
 const INTERRUPT_BYTE: u8 = 0x03;
+/// So much of a terminal's window is left by a flood: 16 KiB of 256 KiB. Less than half, with which
+/// a receiver would wait for more before it grants more (PROTOCOL 3.4).
+const RESERVED_PART: u64 = 16;
 /// A viewer that is further behind than this when it interrupts gets the screen instead.
 const BEHIND_MAX: u64 = 32 << 10;
