@@ -155,13 +155,21 @@ impl Keeper {
     async fn next_event(&self, look: &Look) -> Event {
         let [stdout, stderr] = &self.outputs;
         let deadline = self.deadlines(look).into_iter().flatten().min();
+        let others = async {
+            tokio::select! {
+                () = stdout.readable(), if look.has_room[0] => Event::OutputReady(0),
+                () = stderr.readable(), if look.has_room[1] => Event::OutputReady(1),
+                event = stdin_event(self.stdin.as_ref(), !self.outgoing.is_empty()) => event,
+                () = self.leader.exited(), if self.exit.is_none() => Event::LeaderExited,
+                () = sleep_until_some(deadline) => Event::DeadlinePassed,
+            }
+        };
         tokio::select! {
-            () = stdout.readable(), if look.has_room[0] => Event::OutputReady(0),
-            () = stderr.readable(), if look.has_room[1] => Event::OutputReady(1),
-            event = stdin_event(self.stdin.as_ref(), !self.outgoing.is_empty()) => event,
-            () = self.leader.exited(), if self.exit.is_none() => Event::LeaderExited,
-            () = sleep_until_some(deadline) => Event::DeadlinePassed,
+            // Ctrl-C comes before more of the flood that it ends. Who asks without a pause is asked
+            // for only once in a turn, so the others have theirs.
+            biased;
             () = self.shared.asked.notified() => Event::Asked,
+            event = others => event,
         }
     }
 
