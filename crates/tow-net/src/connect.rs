@@ -54,10 +54,10 @@ impl ConnectError {
 /// There is no link; nothing was sent to the wrong node.
 pub async fn connect(address: &Address, keys: &TlsKeys, pin: Pin) -> Result<Link, ConnectError> {
     match dial::dial(address).await?.stream {
-        Stream::Unix(stream) => Ok(Link::from_unix(stream)),
-        stream @ Stream::Tcp(_) => {
+        Stream::Unix(stream) => Ok(Link::from_unix(stream).map_err(LinkError::from)?),
+        Stream::Tcp(stream) => {
             let tls = keys.connect(pin).map_err(LinkError::from)?;
-            let mut link = Link::new(stream, Some(tls), Incoming::default());
+            let mut link = Link::new(stream, tls, Incoming::default());
             tokio::time::timeout(HANDSHAKE_MAX, link.handshake())
                 .await
                 .map_err(|_| ConnectError::Silent)??;

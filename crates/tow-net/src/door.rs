@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
+use rustix::net::{Shutdown, shutdown};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::gate::{Loss, Place, Stage};
-use crate::link::{Incoming, Link, LinkError, READ_LEN_MIN, Socket};
-use crate::stream::Stream;
+use crate::link::{Incoming, Link, LinkError, READ_LEN_MIN};
 use crate::tls::Acceptor;
 
 /// Longest wait for a complete ClientHello.
@@ -22,7 +23,7 @@ pub const HELLO_MAX: Duration = Duration::from_secs(5);
 
 /// Lets a TCP connection in as far as the end of its TLS handshake; `None` where it was given up.
 /// The caller drops the connection when [`Place::dropped`] resolves.
-pub async fn answer(stream: Stream, acceptor: &Acceptor, place: &Place) -> Option<Link> {
+pub async fn answer(stream: TcpStream, acceptor: &Acceptor, place: &Place) -> Option<Link> {
     match handshake(stream, acceptor, place).await {
         Ok(link) => Some(link),
         Err(loss) => {
@@ -32,7 +33,7 @@ pub async fn answer(stream: Stream, acceptor: &Acceptor, place: &Place) -> Optio
     }
 }
 
-async fn handshake(stream: Stream, acceptor: &Acceptor, place: &Place) -> Result<Link, Loss> {
+async fn handshake(stream: TcpStream, acceptor: &Acceptor, place: &Place) -> Result<Link, Loss> {
     let deadline = Instant::now() + ACCEPTED_MAX;
     let mut incoming = Incoming::default();
     let first = timeout_at(deadline, first_byte(&stream, &mut incoming))
@@ -42,8 +43,8 @@ async fn handshake(stream: Stream, acceptor: &Acceptor, place: &Place) -> Result
     match first {
         TLS_HANDSHAKE => {}
         b'A'..=b'Z' => {
-            let _ = std::io::Write::write(&mut Socket(&stream), HTTP_ANSWER);
-            let _ = stream.shutdown_write();
+            let _ = stream.try_write(HTTP_ANSWER);
+            let _ = shutdown(&stream, Shutdown::Write);
             // A close with unread bytes would be a reset, and the answer lost. Boxed: the silent
             // should not hold the room for it.
             let _ = timeout_at(deadline, Box::pin(drain(&stream))).await;
@@ -54,7 +55,7 @@ async fn handshake(stream: Stream, acceptor: &Acceptor, place: &Place) -> Result
     let tls = acceptor.accept().map_err(|_| Loss::Bad)?;
     // Boxed: a connection that never gets here should not hold the room for it.
     let mut link = Box::pin(async move {
-        let mut link = Link::new(stream, Some(tls), incoming);
+        let mut link = Link::new(stream, tls, incoming);
         until(deadline, &mut link, Link::has_answered).await?;
         place.advance(Stage::Handshake);
         let deadline = Instant::now() + HANDSHAKE_MAX;
@@ -88,7 +89,7 @@ async fn until(
     Ok(())
 }
 
-async fn first_byte(stream: &Stream, incoming: &mut Incoming) -> Option<u8> {
+async fn first_byte(stream: &TcpStream, incoming: &mut Incoming) -> Option<u8> {
     loop {
         stream.readable().await.ok()?;
         match incoming.fill(READ_LEN_MIN, |buffer| stream.try_read(buffer)) {
@@ -101,7 +102,7 @@ async fn first_byte(stream: &Stream, incoming: &mut Incoming) -> Option<u8> {
     }
 }
 
-async fn drain(stream: &Stream) {
+async fn drain(stream: &TcpStream) {
     let mut scratch = [0; 1024];
     for _ in 0..DRAIN_READS_MAX {
         if stream.readable().await.is_err() {

@@ -9,6 +9,7 @@ pub mod gate;
 pub mod link;
 pub mod listen;
 mod own;
+mod socket;
 mod stream;
 pub mod tls;
 

@@ -4,20 +4,18 @@
 //! queues. So a link needs no lock, a cancelled wait loses nothing, and a task that is busy with
 //! its own work never holds up a ping for longer than one step.
 
-use std::io::{self, IoSlice, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use thiserror::Error;
-use tokio::io::Interest;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::coop::consume_budget;
 use tow_proto::frame::{self, PREFIX_LEN};
 use tow_proto::heartbeat::{Beat, Heartbeat};
 use tow_proto::{Decoder, Frame, FrameError, Kind, Trust, json};
 
-use crate::stream::Stream;
+use crate::socket::{Socket, Unix};
 use crate::tls::{Plain, Spki, Tls, TlsError};
 
 /// What happened on a link.
@@ -78,7 +76,7 @@ pub enum Reading {
 
 /// One live connection.
 pub struct Link {
-    stream: Stream,
+    socket: Socket,
     tls: Option<Box<Tls>>,
     decoder: Decoder,
     heartbeat: Heartbeat,
@@ -98,10 +96,14 @@ pub struct Link {
 
 impl Link {
     /// A link over `stream`, whose peer is not proved yet.
-    pub(crate) fn new(stream: Stream, tls: Option<Tls>, incoming: Incoming) -> Self {
+    pub(crate) fn new(stream: TcpStream, tls: Tls, incoming: Incoming) -> Self {
+        Self::over(Socket::Tcp(stream), Some(Box::new(tls)), incoming)
+    }
+
+    fn over(socket: Socket, tls: Option<Box<Tls>>, incoming: Incoming) -> Self {
         Self {
-            stream,
-            tls: tls.map(Box::new),
+            socket,
+            tls,
             decoder: Decoder::new(Trust::Unproved),
             heartbeat: Heartbeat::new(Instant::now()),
             reading: Reading::On,
@@ -117,8 +119,11 @@ impl Link {
     }
 
     /// A link over a Unix socket, for which the kernel vouches.
-    pub fn from_unix(stream: UnixStream) -> Self {
-        Self::new(Stream::Unix(stream), None, Incoming::default())
+    ///
+    /// # Errors
+    /// The kernel can't watch it.
+    pub fn from_unix(stream: UnixStream) -> io::Result<Self> {
+        Ok(Self::over(Socket::Unix(Unix::new(stream)?), None, Incoming::default()))
     }
 
     /// From now on the limits of a proved peer apply.
@@ -243,7 +248,7 @@ impl Link {
             if !self.wants_write() {
                 return Ok(());
             }
-            self.stream.ready(Interest::WRITABLE).await?;
+            self.socket.ready(false, true).await?;
         }
     }
 
@@ -255,12 +260,12 @@ impl Link {
         }
         let farewell = async {
             self.flushed().await?;
-            self.stream.shutdown_write()?;
+            self.socket.shutdown_write()?;
             self.incoming.release();
             for _ in 0..FAREWELL_READS_MAX {
-                self.stream.ready(Interest::READABLE).await?;
+                self.socket.ready(true, false).await?;
                 let mut scratch = [0; 4096];
-                match self.stream.try_read(&mut scratch) {
+                match self.socket.try_read(&mut scratch) {
                     Ok(0) => break,
                     Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
                     _ => {}
@@ -394,10 +399,9 @@ impl Link {
 
     fn flush(&mut self) -> Result<(), LinkError> {
         while self.wants_write() {
-            let mut socket = Socket(&self.stream);
             let written = match &mut self.tls {
-                Some(tls) => tls.flush_into(&mut socket),
-                None => socket.write(&self.outgoing[self.written..]),
+                Some(tls) => tls.flush_into(&mut self.socket),
+                None => self.socket.write(&self.outgoing[self.written..]),
             };
             match written {
                 Ok(written) => {
@@ -413,21 +417,16 @@ impl Link {
         self.queued = 0;
         self.outgoing.clear();
         self.written = 0;
+        self.socket.rest();
         Ok(())
     }
 
     /// Waits for the socket or the clock, and reads once.
     async fn wait(&mut self) -> Result<(), LinkError> {
         let wants_read = self.reading == Reading::On && !self.at_end;
-        let interest = match (wants_read, self.wants_write()) {
-            (true, true) => Interest::READABLE | Interest::WRITABLE,
-            (true, false) => Interest::READABLE,
-            (false, true) => Interest::WRITABLE,
-            (false, false) => Interest::ERROR,
-        };
         let deadline = self.heartbeat.poll_timeout();
         let ready = tokio::select! {
-            ready = self.stream.ready(interest) => ready?,
+            ready = self.socket.ready(wants_read, self.wants_write()) => ready?,
             () = tokio::time::sleep_until(deadline.into()) => return self.handle_timeout(),
         };
         if wants_read && (ready.is_readable() || ready.is_read_closed()) {
@@ -436,14 +435,14 @@ impl Link {
                 Trust::Unproved => READ_LEN_MIN,
                 Trust::Proved => READ_LEN_MAX,
             };
-            match self.incoming.fill(len_max, |buffer| self.stream.try_read(buffer)) {
+            match self.incoming.fill(len_max, |buffer| self.socket.try_read(buffer)) {
                 Ok(0) => self.at_end = true,
                 Ok(_) => self.heartbeat.handle_heard(Instant::now()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.into()),
             }
         } else if ready.is_error() {
-            self.stream.take_error()?;
+            self.socket.take_error()?;
             // Dead all the same; to wait again would not be to wait.
             return Err(io::Error::from(io::ErrorKind::ConnectionReset).into());
         }
@@ -465,70 +464,6 @@ impl Link {
 enum Taken {
     Frame(Frame),
     End,
-}
-
-impl Stream {
-    async fn ready(&self, interest: Interest) -> io::Result<tokio::io::Ready> {
-        match self {
-            Self::Tcp(stream) => stream.ready(interest).await,
-            Self::Unix(stream) => stream.ready(interest).await,
-        }
-    }
-
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.ready(Interest::READABLE).await.map(drop)
-    }
-
-    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_read(buffer),
-            Self::Unix(stream) => stream.try_read(buffer),
-        }
-    }
-
-    fn take_error(&self) -> io::Result<()> {
-        let error = match self {
-            Self::Tcp(stream) => stream.take_error()?,
-            Self::Unix(stream) => stream.take_error()?,
-        };
-        error.map_or(Ok(()), Err)
-    }
-
-    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(self, rustix::net::Shutdown::Write)?)
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
-
-/// Writes without waiting.
-pub(crate) struct Socket<'a>(pub(crate) &'a Stream);
-
-impl Write for Socket<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.0 {
-            Stream::Tcp(stream) => stream.try_write(bytes),
-            Stream::Unix(stream) => stream.try_write(bytes),
-        }
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self.0 {
-            Stream::Tcp(stream) => stream.try_write_vectored(slices),
-            Stream::Unix(stream) => stream.try_write_vectored(slices),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Bytes from the socket that are not used yet. Grows while reads fill it, and can be given back.

@@ -15,14 +15,14 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use tokio::time::timeout;
 use tow_net::gate::{Gate, Limits};
 use tow_net::listen::{Listener, Peer, listen};
-use tow_net::{Address, Link, LinkError, LinkEvent, Pin, Spki, TlsKeys, connect, door};
+use tow_net::{Address, Link, LinkError, LinkEvent, Pin, Spki, Stream, TlsKeys, connect, door};
 use tow_proto::{Kind, frame};
 
 /// A proved link and the bare socket at its other end; within a runtime.
 fn pair() -> (Link, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    let mut link = Link::from_unix(tokio::net::UnixStream::from_std(ours).unwrap());
+    let mut link = Link::from_unix(tokio::net::UnixStream::from_std(ours).unwrap()).unwrap();
     link.prove();
     (link, theirs)
 }
@@ -45,7 +45,8 @@ async fn answer(listener: &Listener) -> Option<Link> {
     let accepted = listener.accept().await.unwrap();
     let Peer::Tcp(peer) = accepted.peer else { panic!("not TCP") };
     let place = Gate::new(Limits::for_descriptors(1024)).admit(peer.ip().into());
-    door::answer(accepted.stream, &keys().acceptor(), &place).await
+    let Stream::Tcp(stream) = accepted.stream else { panic!("not TCP") };
+    door::answer(stream, &keys().acceptor(), &place).await
 }
 
 /// Both ends of a TLS link, proved: the node's and the client's.

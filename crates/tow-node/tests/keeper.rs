@@ -106,7 +106,7 @@ async fn ended(link: &mut Link, session: &str) -> ExitRecord {
 /// The agent of the keeper of a node.
 async fn keeper_of(node: &TestNode) -> String {
     let stream = UnixStream::connect(node.dir.join("keeper.1.sock")).await.unwrap();
-    let mut link = Link::from_unix(stream);
+    let mut link = Link::from_unix(stream).unwrap();
     link.prove();
     let here: Value = ask(&mut link, &json!({"ask": "hello"})).await.unwrap();
     here["agent"].as_str().unwrap().to_owned()

@@ -209,7 +209,7 @@ impl Keeper {
         if stream.peer_cred()?.uid() != rustix::process::geteuid().as_raw() {
             return Err(Errno::PERM.into());
         }
-        let mut link = Link::from_unix(stream);
+        let mut link = Link::from_unix(stream)?;
         link.prove();
         Ok(Conversation { link })
     }

@@ -143,7 +143,7 @@ impl Keeper {
         if stream.peer_cred()?.uid() != self.uid {
             return Ok(());
         }
-        let mut link = Link::from_unix(stream);
+        let mut link = Link::from_unix(stream)?;
         link.prove();
         loop {
             link.rest();

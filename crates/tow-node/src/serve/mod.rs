@@ -318,9 +318,9 @@ async fn prove(
 ) -> Option<(Link, Peer)> {
     let (link, who) = match (stream, peer) {
         (Stream::Unix(stream), SocketPeer::Unix { uid, .. }) => {
-            (Link::from_unix(stream), greet::Who::User(uid))
+            (Link::from_unix(stream).ok()?, greet::Who::User(uid))
         }
-        (stream, SocketPeer::Tcp(address)) => {
+        (Stream::Tcp(stream), SocketPeer::Tcp(address)) => {
             let link = door::answer(stream, acceptor, place).await?;
             let key = PublicKey::from_spki(&link.peer_key()?.ok()?.0).ok()?;
             (link, greet::Who::Key(key, address))

@@ -66,7 +66,7 @@ impl TestNode {
     /// The owner's link, over the Unix socket.
     pub(crate) async fn owner(&self) -> Link {
         let stream = UnixStream::connect(self.dir.join("node.sock")).await.unwrap();
-        greet(Link::from_unix(stream)).await
+        greet(Link::from_unix(stream).unwrap()).await
     }
 
     /// A link over TLS.
