@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -22,7 +23,11 @@ use super::spawn::{signal_by_terminal, watch};
 
 /// The master of a terminal. Reads and writes as the ends of tokio's pipes do.
 pub(super) struct Pty {
+    /// Watched for reading. It becomes writable each time the program has read something, which is
+    /// worth nothing to know while all that was typed fits.
     master: AsyncFd<OwnedFd>,
+    /// Watched for writing, once something did not fit.
+    writable: OnceLock<AsyncFd<OwnedFd>>,
 }
 
 impl Pty {
@@ -31,7 +36,7 @@ impl Pty {
     /// # Errors
     /// It can't be watched.
     pub(super) fn new(master: OwnedFd) -> io::Result<Self> {
-        Ok(Self { master: watch(master, Interest::READABLE | Interest::WRITABLE)? })
+        Ok(Self { master: watch(master, Interest::READABLE)?, writable: OnceLock::new() })
     }
 
     /// Returns when there may be something to read. Cancel-safe.
@@ -42,7 +47,9 @@ impl Pty {
 
     /// Returns when something may be written. Cancel-safe.
     pub(super) async fn writable(&self) {
-        let _ = self.master.writable().await;
+        if let Some(writable) = self.writable.get() {
+            let _ = writable.writable().await;
+        }
     }
 
     /// Reads what is there, up to the length of `buffer`; 0 bytes when no process has the terminal
@@ -63,7 +70,17 @@ impl Pty {
     /// # Errors
     /// `WouldBlock` when that is full, or the kernel's.
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.master.try_io(Interest::WRITABLE, |fd| Ok(rustix::io::write(fd, bytes)?))
+        let write = |fd: &OwnedFd| Ok(rustix::io::write(fd, bytes)?);
+        if let Some(writable) = self.writable.get() {
+            return writable.try_io(Interest::WRITABLE, write);
+        }
+        let written = write(self.master.get_ref());
+        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            let other = self.master.get_ref().try_clone()?;
+            // Only the keeper writes, so there is none yet.
+            let _ = self.writable.set(watch(other, Interest::WRITABLE)?);
+        }
+        written
     }
 
     /// Changes its size, and tells the foreground program if it is another than before. One that is
