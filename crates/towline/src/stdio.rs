@@ -1,13 +1,56 @@
 //! This process's stdin, stdout and stderr for a program that runs elsewhere: bytes, on threads of
-//! their own, never a flag changed on descriptors that other processes share.
+//! their own, or on a terminal that is opened once more; never a flag changed on descriptors that
+//! other processes share.
 
+mod terminal;
+
+use std::future::pending;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-/// stdin, portion by portion; an empty channel that is closed is its end.
-pub(crate) fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
+use self::terminal::{Keyboard, Screen};
+
+/// How what is typed and shown here reaches us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// Threads, which suits whatever it is.
+    Threads,
+    /// The terminal itself, opened once more, where that is possible: each key counts.
+    Terminal,
+}
+
+/// stdin, portion by portion.
+pub(crate) struct Source(Reading);
+
+enum Reading {
+    /// An empty channel that is closed is the end.
+    Thread(mpsc::Receiver<Vec<u8>>),
+    Terminal(Keyboard),
+}
+
+impl Source {
+    /// Starts to read; within a runtime.
+    pub(crate) fn new(through: Through) -> Self {
+        let keyboard = match through {
+            Through::Threads => None,
+            Through::Terminal => Keyboard::of(io::stdin()),
+        };
+        Self(keyboard.map_or_else(|| Reading::Thread(read_stdin()), Reading::Terminal))
+    }
+
+    /// The next portion, `None` at the end. May be cancelled.
+    pub(crate) async fn next(&mut self) -> Option<Vec<u8>> {
+        match &mut self.0 {
+            Reading::Thread(portions) => portions.recv().await,
+            Reading::Terminal(keyboard) => keyboard.next().await,
+        }
+    }
+}
+
+fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {
         let mut buffer = vec![0; READ_LEN];
@@ -49,9 +92,11 @@ pub(crate) enum Of {
 
 /// Bytes on their way to stdout or stderr. Takes without waiting; the credit that the other side was
 /// given bounds what it holds.
-pub(crate) struct Sink {
-    shared: Arc<Shared>,
-    thread: std::thread::JoinHandle<io::Result<()>>,
+pub(crate) struct Sink(Writing);
+
+enum Writing {
+    Thread { shared: Arc<Shared>, thread: std::thread::JoinHandle<io::Result<()>> },
+    Terminal(Box<Screen>),
 }
 
 #[derive(Default)]
@@ -69,32 +114,49 @@ struct State {
 }
 
 impl Sink {
-    /// A sink for `stream`, which writes to `output` and tells `written`.
-    pub(crate) fn new<W: Write + Send + 'static>(
+    /// A sink for `stream`, which writes to `output` and tells `written`, or [`Self::next`]; within a
+    /// runtime.
+    pub(crate) fn new<W: Write + AsFd + Send + 'static>(
         stream: u8,
         output: W,
         written: mpsc::Sender<Written>,
+        through: Through,
     ) -> Self {
+        if through == Through::Terminal
+            && let Some(screen) = Screen::of(stream, &output)
+        {
+            return Self(Writing::Terminal(Box::new(screen)));
+        }
         let shared = Arc::new(Shared::default());
         let thread = std::thread::spawn({
             let shared = shared.clone();
             move || write(stream, output, &shared, &written)
         });
-        Self { shared, thread }
+        Self(Writing::Thread { shared, thread })
     }
 
     /// Takes bytes.
-    pub(crate) fn push(&self, bytes: Vec<u8>, of: Of) {
-        let mut state = self.shared.lock();
-        if let Of::Stream(count) = of {
-            state.count += count;
+    pub(crate) fn push(&mut self, bytes: Vec<u8>, of: Of) {
+        let count = match of {
+            Of::Stream(count) => count,
+            Of::Ours => 0,
+        };
+        match &mut self.0 {
+            Writing::Thread { shared, .. } => {
+                shared.lock().add(bytes, count);
+                // It finds the lock free.
+                shared.changed.notify_one();
+            }
+            Writing::Terminal(screen) => screen.push(bytes, count),
         }
-        if state.bytes.is_empty() {
-            state.bytes = bytes;
-        } else {
-            state.bytes.extend_from_slice(&bytes);
+    }
+
+    /// What was written, where no thread tells that. May be cancelled.
+    pub(crate) async fn next(&mut self) -> Written {
+        match &mut self.0 {
+            Writing::Thread { .. } => pending().await,
+            Writing::Terminal(screen) => screen.next().await,
         }
-        self.shared.changed.notify_one();
     }
 
     /// Waits until everything was written.
@@ -102,25 +164,38 @@ impl Sink {
     /// # Errors
     /// Something was not, and not because its reader had enough.
     pub(crate) fn finish(self) -> io::Result<()> {
-        self.shared.lock().ended = true;
-        self.shared.changed.notify_one();
-        match self.thread.join() {
-            Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok(()),
-        }
+        let written = match self.0 {
+            Writing::Thread { shared, thread } => {
+                shared.lock().ended = true;
+                shared.changed.notify_one();
+                thread.join().unwrap_or(Ok(()))
+            }
+            Writing::Terminal(screen) => screen.finish(),
+        };
+        written.or_else(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(error),
+        })
     }
 
     /// Forgets what was not written yet. A write that nobody takes is not waited for.
     pub(crate) fn abandon(self) {
-        let mut state = self.shared.lock();
-        state.bytes.clear();
-        state.count = 0;
-        state.ended = true;
-        self.shared.changed.notify_one();
+        let Writing::Thread { shared, .. } = self.0 else { return };
+        *shared.lock() = State { ended: true, ..State::default() };
+        shared.changed.notify_one();
     }
 }
 
 impl State {
+    fn add(&mut self, bytes: Vec<u8>, count: u64) {
+        self.count += count;
+        if self.bytes.is_empty() {
+            self.bytes = bytes;
+        } else {
+            self.bytes.extend_from_slice(&bytes);
+        }
+    }
+
     /// Half a character may be all that has come: it counts, although there is nothing to write.
     fn is_idle(&self) -> bool {
         self.bytes.is_empty() && self.count == 0 && !self.ended
@@ -174,7 +249,7 @@ mod tests {
     fn what_was_written_is_told_in_bytes_of_the_stream() {
         let (told, mut written) = mpsc::channel(8);
         let (reader, writer) = io::pipe().unwrap();
-        let sink = Sink::new(1, writer, told);
+        let mut sink = Sink::new(1, writer, told, Through::Threads);
         // "你" in another encoding, its second half, and a line of our own.
         sink.push(Vec::new(), Of::Stream(1));
         assert_eq!(written.blocking_recv(), Some(Written::Bytes(1, 1)));
@@ -190,7 +265,7 @@ mod tests {
     fn a_reader_that_takes_nothing_is_not_waited_for() {
         let (told, mut written) = mpsc::channel(8);
         let (reader, writer) = io::pipe().unwrap();
-        let sink = Sink::new(1, writer, told);
+        let mut sink = Sink::new(1, writer, told, Through::Threads);
         sink.push(vec![0; 1 << 20], Of::Stream(1 << 20));
         sink.abandon();
         drop(reader);

@@ -1,15 +1,14 @@
 //! stdin on its way to the program: taken apart, in its encoding, held back until there is room.
 
 use encoding_rs::Encoding;
-use tokio::sync::mpsc;
 
 use crate::encoding::Encoder;
 use crate::escape::{Discipline, Escapes, Typed};
-use crate::stdio::read_stdin;
+use crate::stdio::{Source, Through};
 
 /// stdin of this process.
 pub(super) struct Input {
-    stdin: Option<mpsc::Receiver<Vec<u8>>>,
+    stdin: Option<Source>,
     /// Where somebody types; a pipe has no escapes.
     escapes: Option<Escapes>,
     encoder: Option<Encoder>,
@@ -32,8 +31,12 @@ enum State {
 impl Input {
     /// Starts to read stdin.
     pub(super) fn new(typed: Option<Discipline>, encoding: Option<&'static Encoding>) -> Self {
+        let through = match typed {
+            Some(Discipline::Raw) => Through::Terminal,
+            _ => Through::Threads,
+        };
         Self {
-            stdin: Some(read_stdin()),
+            stdin: Some(Source::new(through)),
             escapes: typed.map(Escapes::new),
             encoder: encoding.map(Encoder::new),
             waiting: Vec::new(),
@@ -62,7 +65,7 @@ impl Input {
         let waiting_max = if self.escapes.is_some() { TYPED_AHEAD_MAX } else { 0 };
         match &mut self.stdin {
             Some(stdin) if self.waiting.len() <= waiting_max => {
-                let portion = stdin.recv().await;
+                let portion = stdin.next().await;
                 if portion.is_none() {
                     self.stdin = None;
                 }

@@ -26,7 +26,7 @@ use crate::encoding;
 use crate::escape::{Discipline, Typed};
 use crate::failure::Failure;
 use crate::output::Quiet;
-use crate::stdio::Written;
+use crate::stdio::{Through, Written};
 use crate::terminal::{self, Raw};
 
 pub(crate) use self::end::{Carried, Outcome};
@@ -131,6 +131,7 @@ impl<'a> Carry<'a> {
         let is_typed_at = terminal::is_typed_at() && !is_reader;
         let is_raw = is_typed_at && remote.is_terminal();
         let raw = if is_raw { Some(Raw::enter()?) } else { None };
+        let through = if is_raw { Through::Terminal } else { Through::Threads };
         let discipline = if is_raw { Discipline::Raw } else { Discipline::Lines };
         let encoding = encoding::foreign(plan.encoding);
         let input = if is_typed_at || plan.role.types() {
@@ -143,7 +144,7 @@ impl<'a> Carry<'a> {
         Ok(Self {
             plan,
             remote,
-            outputs: Outputs::new(plan.role, encoding),
+            outputs: Outputs::new(plan.role, encoding, through),
             input,
             signals,
             raw,

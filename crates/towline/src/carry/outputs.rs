@@ -1,6 +1,5 @@
 //! stdout and stderr of the program on their way to ours.
 
-use std::future::pending;
 use std::io::{self, IsTerminal as _};
 
 use encoding_rs::Encoding;
@@ -10,7 +9,7 @@ use tow_proto::message::{STDERR, STDOUT};
 use super::Role;
 use crate::encoding::Decoder;
 use crate::failure::Failure;
-use crate::stdio::{Of, Sink, Written};
+use crate::stdio::{Of, Sink, Through, Written};
 
 /// Both, and what they tell.
 pub(super) struct Outputs {
@@ -28,21 +27,21 @@ struct Stream {
 }
 
 impl Outputs {
-    pub(super) fn new(role: Role, encoding: Option<&'static Encoding>) -> Self {
+    pub(super) fn new(role: Role, encoding: Option<&'static Encoding>, through: Through) -> Self {
         let (told, written) = mpsc::channel(WRITTEN_WAITING_MAX);
         let result = role.result();
         let other = if result == STDOUT { STDERR } else { STDOUT };
         let stream = |sink| Stream { sink, decoder: encoding.map(Decoder::new) };
-        let stdout = stream(Sink::new(result, io::stdout(), told.clone()));
-        let stderr = stream(Sink::new(other, io::stderr(), told));
+        let stdout = stream(Sink::new(result, io::stdout(), told.clone(), through));
+        let stderr = stream(Sink::new(other, io::stderr(), told, Through::Threads));
         Self { result, stdout, stderr, written, last_byte: b'\n' }
     }
 
     /// What was written. May be cancelled.
     pub(super) async fn next(&mut self) -> Written {
-        match self.written.recv().await {
-            Some(written) => written,
-            None => pending().await,
+        tokio::select! {
+            Some(written) = self.written.recv() => written,
+            written = self.stdout.sink.next() => written,
         }
     }
 
@@ -71,12 +70,12 @@ impl Outputs {
     }
 
     /// Something of ours on the terminal at stdout.
-    pub(super) fn say_on_stdout(&self, text: impl Into<Vec<u8>>) {
+    pub(super) fn say_on_stdout(&mut self, text: impl Into<Vec<u8>>) {
         self.stdout.sink.push(text.into(), Of::Ours);
     }
 
     /// Something of ours on stderr.
-    pub(super) fn say(&self, text: impl Into<Vec<u8>>) {
+    pub(super) fn say(&mut self, text: impl Into<Vec<u8>>) {
         self.stderr.sink.push(text.into(), Of::Ours);
     }
 
