@@ -130,6 +130,12 @@ codes! {
     NotEmpty = 43, You, false, "the directory is not empty";
     /// Too deep.
     TooDeep = 44, You, false, "nested too deeply";
+    /// Another file system than where it would have to be.
+    OtherFileSystem = 45, You, false, "on another file system";
+    /// A directory can't be moved into itself.
+    IntoItself = 46, You, false, "a directory can't be moved into itself";
+    /// Everything would be deleted because the source is empty.
+    EmptySource = 46, You, false, "the source is empty: nothing was deleted";
 
     /// The program does not exist.
     ProgramNotFound = 50, You, false, "no such program";

@@ -9,8 +9,8 @@ use tow_proto::frame::{self, Decoder, Frame, Kind, PREFIX_LEN, Trust};
 use tow_proto::json::big::EXACT_MAX;
 use tow_proto::message::{
     Attached, Confirm, Credit, EntryKind, Failure, FirstHead, Get, Have, HaveState, Hello, Invite,
-    Join, KeyRm, Ls, Mtime, Put, Reply, Request, Rights, RunEvent, RunReply, SessionList, Summary,
-    TransferEvent, Upward, Welcome, piece_len,
+    Join, KeyRm, Ls, Mkdir, Move, Mtime, Put, Read, Remove, Reply, Request, Rights, RunEvent,
+    RunReply, SessionList, Stat, Summary, TransferEvent, Upward, Welcome, piece_len,
 };
 use tow_proto::{ByteString, Code, Refusal, json};
 
@@ -279,6 +279,7 @@ fn any_request() -> impl Strategy<Value = Request> {
     prop_oneof![
         sessions::any_request(),
         (any_name(), any::<bool>()).prop_map(|(path, itself)| Request::Ls(Ls { path, itself })),
+        any_request_of_files(),
         any_name().prop_map(|path| Request::Get(Get { path })),
         (any_name(), kind, any_name(), any_name()).prop_map(|(path, kind, name, source)| {
             Request::Put(Put { path, kind, name, source })
@@ -286,6 +287,21 @@ fn any_request() -> impl Strategy<Value = Request> {
         any_invite().prop_map(Request::Invite),
         any::<String>().prop_map(|key| Request::KeyRm(KeyRm { key })),
         prop::sample::select(vec![Request::Keys, Request::Status, Request::Unknown]),
+    ]
+}
+
+fn any_request_of_files() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        (any_name(), any::<bool>()).prop_map(|(path, follow)| Request::Stat(Stat { path, follow })),
+        (any_name(), any_offset(), option::of(any_offset()))
+            .prop_map(|(path, from, len)| Request::Read(Read { path, from, len })),
+        (any_name(), any::<bool>())
+            .prop_map(|(path, parents)| Request::Mkdir(Mkdir { path, parents })),
+        (any_name(), any_name(), any::<bool>())
+            .prop_map(|(from, to, replace)| Request::Move(Move { from, to, replace })),
+        (any_name(), any::<bool>(), any::<bool>()).prop_map(|(path, recursive, force)| {
+            Request::Remove(Remove { path, recursive, force })
+        }),
     ]
 }
 

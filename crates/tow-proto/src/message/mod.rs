@@ -5,10 +5,13 @@
 //! [`Request`], a [`Reply`], events and data. Unknown fields are ignored everywhere.
 
 mod admin;
+mod edit;
 mod hello;
 mod ls;
+mod read;
 mod run;
 mod session;
+mod stat;
 mod transfer;
 
 use serde::{Deserialize, Serialize};
@@ -16,13 +19,16 @@ use serde::{Deserialize, Serialize};
 pub use admin::{
     AuditRequest, Invite, Invited, KeyInfo, KeyRm, KeyRmDone, Keys, LinkCounts, Status,
 };
+pub use edit::{Mkdir, MkdirReply, Move, MoveReply, Remove, RemoveReply};
 pub use hello::{Confirm, FirstHead, Hello, Join, JoinReply, Rights, Welcome};
 pub use ls::{Entry, EntryKind, Ls, Mtime};
+pub use read::{Read, ReadEvent};
 pub use run::{
     Ended, EndedBy, ExitRecord, Lease, Program, Run, RunEvent, RunReply, StdinState, StreamTotal,
     Upward, Window,
 };
 pub use session::{Attach, Attached, Kill, Killed, SessionInfo, SessionList, SessionRm, View};
+pub use stat::{Stat, StatReply};
 pub use transfer::{
     Failure, Get, GetReply, Have, HaveState, Put, PutReply, Summary, TransferEvent, piece_len,
 };
@@ -58,6 +64,16 @@ pub enum Request {
     SessionRm(SessionRm),
     /// List a directory or look at a file.
     Ls(Ls),
+    /// What is known of one file?
+    Stat(Stat),
+    /// Send me the content of one file.
+    Read(Read),
+    /// Make a directory.
+    Mkdir(Mkdir),
+    /// Give something another name.
+    Move(Move),
+    /// Remove something.
+    Remove(Remove),
     /// Send me a file or a tree.
     Get(Get),
     /// Take a file or a tree.

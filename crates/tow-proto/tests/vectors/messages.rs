@@ -8,9 +8,9 @@ use tow_proto::classic::FileHeader;
 use tow_proto::content::Tally;
 use tow_proto::message::{
     Attached, AuditRequest, Confirm, Credit, End, Entry, EntryKind, Failure, FirstHead, Get,
-    GetReply, Have, HaveState, Hello, Invite, Join, JoinReply, KeyRm, Ls, Mtime, Put, PutReply,
-    Reply, Request, Rights, RunEvent, RunReply, SessionList, Summary, TransferEvent, Upward,
-    Welcome,
+    GetReply, Have, HaveState, Hello, Invite, Join, JoinReply, KeyRm, Ls, Mkdir, MkdirReply, Move,
+    MoveReply, Mtime, Put, PutReply, Read, ReadEvent, Remove, RemoveReply, Reply, Request, Rights,
+    RunEvent, RunReply, SessionList, Stat, StatReply, Summary, TransferEvent, Upward, Welcome,
 };
 use tow_proto::{Blame, ByteString, Code, Refusal, json};
 
@@ -25,7 +25,7 @@ pub(crate) struct Message {
 /// All of them.
 pub(crate) fn messages() -> Vec<Message> {
     let of_sessions = crate::sessions::messages();
-    [first_heads(), requests(), of_sessions, of_transfers(), parts()]
+    [first_heads(), requests(), of_sessions, of_files(), of_transfers(), parts()]
         .into_iter()
         .flatten()
         .collect()
@@ -104,8 +104,16 @@ fn requests() -> Vec<Message> {
         grant_secs: None,
     };
     let brief = Invite { root: None, name: None, grant_secs: Some(86_400), ..invite };
+    let rename = Move { from: "a".into(), to: "b".into(), replace: false };
+    let remove = Remove { path: "a".into(), recursive: true, force: false };
     vec![
         request("ls", Request::Ls(Ls { path: "src".into(), itself: false })),
+        request("stat", Request::Stat(Stat { path: "a".into(), follow: true })),
+        request("read", Request::Read(Read { path: "a".into(), ..Read::default() })),
+        request("read-part", Request::Read(Read { path: "a".into(), from: 4, len: Some(9) })),
+        request("mkdir", Request::Mkdir(Mkdir { path: "a/b".into(), parents: true })),
+        request("move", Request::Move(rename)),
+        request("remove", Request::Remove(remove)),
         request("get", Request::Get(Get { path: ByteString(b"\xffa".to_vec()) })),
         request("put", Request::Put(put)),
         request("invite", Request::Invite(invite)),
@@ -144,6 +152,37 @@ fn of_transfers() -> Vec<Message> {
         event("failed", Event::Failed(Failure { path: "f".into(), why })),
         event("finish", Event::Finish),
         event("stored", Event::Stored(summary)),
+    ]
+}
+
+/// What answers the verbs of single files.
+fn of_files() -> Vec<Message> {
+    let stat = StatReply {
+        path: "/home/me/l".into(),
+        kind: EntryKind::Link,
+        size: 1,
+        mode: 0o777,
+        uid: 1_000,
+        gid: 1_000,
+        links: 1,
+        device: 2_049,
+        inode: u64::MAX,
+        mtime: MTIME,
+        ctime: Mtime(1_700_000_000, 6),
+        atime: Mtime(1_700_000_000, 7),
+        target: Some("a".into()),
+    };
+    let why = Code::PermissionDenied.into();
+    let failures = vec![Failure { path: "d/f".into(), why }];
+    let removed = RemoveReply { removed: 2, failed: 1, failures };
+    let made = MkdirReply { path: "/home/me/a/b".into(), made: true };
+    let moved = MoveReply { path: "/home/me/b".into() };
+    vec![
+        message("Reply<StatReply>", "stat-ok", Reply::Ok(stat)),
+        message("ReadEvent", "read-changed", ReadEvent::Changed),
+        message("Reply<MkdirReply>", "mkdir-ok", Reply::Ok(made)),
+        message("Reply<MoveReply>", "move-ok", Reply::Ok(moved)),
+        message("Reply<RemoveReply>", "remove-ok", Reply::Ok(removed)),
     ]
 }
 

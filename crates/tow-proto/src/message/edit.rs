@@ -1,0 +1,73 @@
+//! `mkdir`, `move` and `remove`: what is done to names (PROTOCOL 7.6).
+
+use serde::{Deserialize, Serialize};
+
+use super::transfer::Failure;
+use crate::byte_string::ByteString;
+use crate::json::big;
+
+/// Make a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mkdir {
+    /// Its last component is the name that it gets.
+    pub path: ByteString,
+    /// Make the directories above it too; one that is there already will do.
+    #[serde(default)]
+    pub parents: bool,
+}
+
+/// The directory is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MkdirReply {
+    /// Its real path on that machine.
+    pub path: ByteString,
+    /// It was not there before.
+    pub made: bool,
+}
+
+/// Give something another name, or another place on the same file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// What; a symbolic link is moved itself.
+    pub from: ByteString,
+    /// Its new path: never a directory to put it into.
+    pub to: ByteString,
+    /// What is there under that path may be lost.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// It has moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveReply {
+    /// Its real path on that machine now.
+    pub path: ByteString,
+}
+
+/// Remove something; a symbolic link itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remove {
+    /// What.
+    pub path: ByteString,
+    /// A directory too, with everything in it.
+    #[serde(default)]
+    pub recursive: bool,
+    /// What is not there is as good as removed.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveReply {
+    /// Names that are gone.
+    #[serde(with = "big")]
+    pub removed: u64,
+    /// Names in a directory that are still there, each for a reason of its own. The directories
+    /// above them, which are not empty therefore, do not count.
+    #[serde(with = "big")]
+    pub failed: u64,
+    /// The first of them, at most 100, by their paths below what was to be removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+}
