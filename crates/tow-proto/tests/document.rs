@@ -91,10 +91,15 @@ fn every_request_that_is_shown_is_understood() {
         "keys",
         "kill",
         "ls",
+        "mkdir",
+        "move",
         "put",
+        "read",
+        "remove",
         "run",
         "session_rm",
         "sessions",
+        "stat",
         "status",
     ];
     assert_eq!(verbs, all, "each once");
