@@ -18,7 +18,7 @@ pub use machine::{Machine, Node, Pair};
 pub use proxy::{Cut, Direction, How, Proxy};
 pub use relay::Relay;
 pub use rustix::process::Signal;
-pub use socket::connect_from;
+pub use socket::{closed, connect_from};
 pub use temp::{Mount, TempDir, files_beneath, mode_of, names_in, noise};
 pub use terminal::Terminal;
 pub use wait::{is_running, until, until_some};

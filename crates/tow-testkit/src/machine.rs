@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::command::Tow;
 use crate::proxy::Proxy;
 use crate::temp::TempDir;
-use crate::wait::INTERVAL;
+use crate::wait::{INTERVAL, PATIENCE};
 
 /// A machine: `TOWLINE_HOME` and the working directory, which is its user's home, are its own. The
 /// programs that its node has started, which may outlive the node, end when it is dropped.
@@ -335,5 +335,3 @@ impl Pair {
         self.proxy.point_to(self.node.address());
     }
 }
-
-const PATIENCE: Duration = Duration::from_secs(30);

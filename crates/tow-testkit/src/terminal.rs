@@ -8,13 +8,13 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::wait::{INTERVAL, until};
+use crate::wait::{INTERVAL, PATIENCE, until};
 
 /// A command on a terminal of its own. It is killed when dropped.
 #[derive(Debug)]
@@ -195,5 +195,3 @@ fn winsize(rows: u16, cols: u16) -> Winsize {
 fn length(length: u16) -> NonZeroU16 {
     NonZeroU16::new(length).expect("a terminal that shows something")
 }
-
-const PATIENCE: Duration = Duration::from_secs(20);

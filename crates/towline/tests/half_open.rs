@@ -131,7 +131,7 @@ fn a_siege_keeps_nobody_out_and_cuts_nobody_off() {
         let word = number.to_string();
         let done = client.tow(["run", "box", "echo", &word]).run().ok();
         assert_eq!(done.out(), format!("{word}\n"));
-        assert!(done.took < Duration::from_secs(5), "{done}");
+        assert!(done.took < Duration::from_secs(20), "{done}");
     }
     let during = links(&host);
     assert!(count(&during, "half_open") <= count(&during, "half_open_max"), "{during}");
@@ -168,8 +168,8 @@ fn whoever_proves_nothing_is_closed_by_the_deadline() {
     });
     let took = started.elapsed();
     assert!(took > Duration::from_secs(2), "{took:?} is no time to answer in");
-    assert!(took < Duration::from_secs(10), "{took:?}");
-    assert_eq!(count(&links(&host), "half_open"), 0);
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    until("they are counted no more", || count(&links(&host), "half_open") == 0);
 }
 
 #[test]

@@ -282,7 +282,8 @@ fn removal_cuts_open_links_at_once_and_ends_their_programs() {
     let since = Instant::now();
     assert_eq!(removed.last_json()["links"], 1);
     let done = running.wait();
-    assert!(since.elapsed() < Duration::from_secs(1), "{:?}: {done}", since.elapsed());
+    // Sooner than a lease is over, and than a silent peer is dead.
+    assert!(since.elapsed() < Duration::from_secs(20), "{:?}: {done}", since.elapsed());
     let _ = done.fails(253, &["box", "removed"]);
     until("the program has ended", || !is_running(pid));
 

@@ -9,8 +9,10 @@ use tow_testkit::{Machine, Pair, is_running, mode_of, until, until_some};
 
 const TOW: &str = env!("CARGO_BIN_EXE_tow");
 
-/// Counts, and says each number; one in a while, so that it takes longer than a node's restart.
-const COUNT: &str = "i=0; while [ $i -lt 300 ]; do i=$((i + 1)); echo $i; sleep 0.01; done; exit 7";
+/// Counts, and says each number; one in a while, so that some are said while no node is there. Ends
+/// when there is a file `go`.
+const COUNT: &str = "i=0; while [ $i -lt 300 ]; do i=$((i + 1)); echo $i; sleep 0.01; done
+    until test -e go; do sleep 0.02; done; exit 7";
 
 fn counted() -> String {
     (1..=300).map(|number| format!("{number}\n")).collect()
@@ -34,6 +36,7 @@ fn a_node_that_is_killed_in_the_middle_loses_no_byte() {
     let other = Machine::new(TOW);
     std::mem::replace(&mut pair.node, other.serve(&[])).kill();
     pair.serve_again();
+    let _ = pair.host.write("go", "");
     assert_eq!(running.wait().expect(7).out(), counted());
     assert_eq!(keeper_of(&pair.host), keeper);
 }
@@ -49,6 +52,7 @@ fn a_node_that_is_told_to_stop_says_what_goes_on_and_finds_it_again() {
     assert!(!pair.host.home().join("node.sock").exists());
     pair.serve_again();
     assert!(pair.node.log().contains("1 session goes on"), "{}", pair.node.log());
+    let _ = pair.host.write("go", "");
     assert_eq!(running.wait().expect(7).out(), counted());
 }
 

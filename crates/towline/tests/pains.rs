@@ -45,9 +45,10 @@ fn a_background_child_does_not_hold_the_answer_up() {
         let _ = pair.host.sh(&format!("kill {pid}")).run().ok();
         done.took
     };
-    // Once in 20 times, at least, nothing else on this machine holds it up.
+    // Once in 20 times, at least, little else on this machine holds it up. A child that goes on
+    // writing would, for two seconds.
     let at_best = (0..20).map(|_| took("setsid sleep 300 & echo $!")).min();
-    assert!(at_best < Some(Duration::from_millis(300)), "{at_best:?}");
+    assert!(at_best < Some(Duration::from_millis(1_500)), "{at_best:?}");
 }
 
 #[test]

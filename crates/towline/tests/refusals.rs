@@ -164,7 +164,8 @@ fn an_expired_key_may_do_nothing() {
 
 #[test]
 fn a_grant_that_expires_ends_what_runs_under_it() {
-    let pair = pair(&["--expires", "3s"]);
+    // Long enough to get to work, on a slow machine too.
+    let pair = pair(&["--expires", "10s"]);
     let mut running = pair.run(["cat"]).start();
     running.write(b"in\n");
     assert_eq!(running.line(0), "in");

@@ -12,8 +12,6 @@ mod pipe;
 #[path = "resume/terminal.rs"]
 mod terminal;
 
-use std::net::{SocketAddr, TcpListener};
-
 use tow_testkit::{Pair, Terminal};
 
 const TOW: &str = env!("CARGO_BIN_EXE_tow");
@@ -33,9 +31,4 @@ fn session(pair: &Pair) -> String {
     let listed = pair.host.tow(["sessions", ".", "--json"]).run().ok().json();
     assert_eq!(listed.len(), 1, "{listed:?}");
     listed[0]["id"].as_str().unwrap().to_owned()
-}
-
-/// An address at which nobody listens.
-fn closed() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tow_testkit::{How, Pair, noise, until};
+use tow_testkit::{How, Pair, closed, noise, until};
 
 fn pair() -> Pair {
     Pair::new(env!("CARGO_BIN_EXE_tow"))
@@ -19,11 +19,14 @@ fn left(pair: &Pair, line: &str) -> String {
     id
 }
 
-/// Waits until it has written so many bytes.
-fn has_written(pair: &Pair, id: &str, bytes: u64) {
+/// Waits until it has written so many bytes to stdout and to stderr.
+fn has_written(pair: &Pair, id: &str, [stdout, stderr]: [u64; 2]) {
     until("it has written", || {
         let listed = pair.client.tow(["sessions", "box", "--json"]).run().ok().json();
-        listed.iter().any(|one| one["id"] == id && one["stdout"].as_u64() >= Some(bytes))
+        let has = |one: &serde_json::Value, name: &str, len| one[name].as_u64() >= Some(len);
+        listed
+            .iter()
+            .any(|one| one["id"] == id && has(one, "stdout", stdout) && has(one, "stderr", stderr))
     });
 }
 
@@ -31,7 +34,7 @@ fn has_written(pair: &Pair, id: &str, bytes: u64) {
 fn work_that_is_left_to_itself_is_listed_read_and_waited_for() {
     let pair = pair();
     let id = left(&pair, "echo out; echo err >&2; until test -e go; do sleep 0.02; done; exit 7");
-    has_written(&pair, &id, 4);
+    has_written(&pair, &id, [4, 4]);
     let table = pair.client.tow(["sessions", "box"]).run().ok().out();
     let lines: Vec<_> = table.lines().collect();
     assert!(lines.len() == 2 && lines[0].starts_with("ID  "), "{table}");
@@ -129,7 +132,7 @@ fn killing_ends_the_tree_and_is_what_waiting_hears() {
     let _ = tow(&["kill", "box", &id]).fails(1, &["has ended"]);
 
     let id = left(&pair, "trap 'exit 11' USR1; echo on; while :; do sleep 0.02; done");
-    has_written(&pair, &id, 3);
+    has_written(&pair, &id, [3, 0]);
     let _ = tow(&["kill", "box", &id, "-s", "nonsense"]).fails(2, &["no signal `nonsense`"]);
     let _ = tow(&["kill", "box", &id, "-s", "usr1"]).ok();
     let code = tow(&["wait", "box", &id]).code();
@@ -217,8 +220,7 @@ fn whoever_watches_an_outage_is_told_and_may_go() {
     let terminal = pair.client.sh(line).on_terminal(24, 80);
     terminal.shows("started");
     let address = pair.node.address();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    pair.proxy.point_to(closed);
+    pair.proxy.point_to(closed());
     pair.proxy.cut_now(How::Reset);
     terminal.shows("tow: box: connection lost, trying again (~ ");
     pair.proxy.point_to(address);
@@ -229,7 +231,7 @@ fn whoever_watches_an_outage_is_told_and_may_go() {
 
     let terminal = pair.client.sh(line).on_terminal(24, 80);
     terminal.shows("started");
-    pair.proxy.point_to(closed);
+    pair.proxy.point_to(closed());
     pair.proxy.cut_now(How::Reset);
     terminal.shows("connection lost");
     terminal.keys([3]);

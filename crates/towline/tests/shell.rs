@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test can't do without has failed it")]
 
-use tow_testkit::{How, Pair, Signal, Terminal, until};
+use tow_testkit::{How, Pair, Signal, Terminal, closed, until};
 
 const TOW: &str = env!("CARGO_BIN_EXE_tow");
 
@@ -312,9 +312,4 @@ fn a_terminal_without_one_here_has_the_usual_size_and_the_end_of_stdin() {
     assert!(out.contains("24 80\r\n") && out.ends_with("in\r\nover\r\n"), "{out:?}");
     let done = pair.client.tow(["run", "-t", "--json", "box", "exit 6"]).run().expect(6);
     assert_eq!(done.last_json()["code"], 6);
-}
-
-/// A port at which nobody listens.
-fn closed() -> std::net::SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

@@ -67,4 +67,4 @@ const PLACES: u64 = 75;
 /// Bytes by which exchanges differ, and what their ends take: nobody waits for the farewell of TLS.
 const MARGIN: u64 = 100;
 /// A cut costs a new connection and no more; a lease or a heartbeat that has to run out takes 30 s.
-const LATE: Duration = Duration::from_secs(15);
+const LATE: Duration = Duration::from_secs(25);
