@@ -269,7 +269,7 @@ mod tests {
 
     /// Waits until none of this process's descendants has `mark` on its command line.
     async fn wait_until_gone(mark: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !running(mark).is_empty() {
             assert!(Instant::now() < deadline, "still there: {:?}", running(mark));
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -305,10 +305,12 @@ mod tests {
 
     #[tokio::test]
     async fn endless_output_is_ended_at_the_limit() {
-        let outcome = outcome("yes 5e11d1e2").await;
+        // Another run of this test may be under way.
+        let mark = format!("5e11d1e2-{}", std::process::id());
+        let outcome = outcome(&format!("yes {mark}")).await;
         assert_eq!(outcome.ended, Ended::OutputTooLong);
         assert_eq!(outcome.stdout.len(), OUTPUT_LEN_MAX);
-        wait_until_gone("5e11d1e2").await;
+        wait_until_gone(&mark).await;
     }
 
     #[tokio::test]
@@ -331,10 +333,10 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_stops_waiting_ends_the_whole_tree() {
-        let mark = "86425.5";
+        let mark = &format!("86425.{}", std::process::id());
         let line = format!("setsid sleep {mark} & sleep {mark} & (sleep {mark}); sleep {mark}");
         let waiting = tokio::spawn(async move { run(&line).await.map(drop) });
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         // The shell itself carries the mark too.
         while running(mark).len() < 4 {
             assert!(Instant::now() < deadline, "{:?}", running(mark));
