@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::blocks::Signature;
 use super::entry::{Columns, Listing, Meta};
 use super::pieces::PieceHash;
-use super::record::{self, FIXED_LEN_MAX, Record, SIGNATURE_LEN};
+use super::record::{self, LIST_NUMBERS_MAX, Record, SIGNATURE_LEN};
 use super::wire::Fields;
 use crate::refusal::{Code, Refusal};
 
@@ -117,10 +117,12 @@ impl PackWriter {
     /// a record too.
     pub fn listing(&mut self, listing: &Listing, from: usize) -> usize {
         let entries = listing.entries.get(from..).unwrap_or_default();
-        let mut room = self.room().saturating_sub(listing.path.len() + FIXED_LEN_MAX);
+        let mut room = self.room().saturating_sub(listing.path.len() + LIST_NUMBERS_MAX);
         let mut count = 0;
         for entry in entries {
-            let Some(left) = room.checked_sub(record::entry_len_max(entry)) else { break };
+            let Some(left) = room.checked_sub(record::entry_len_max(entry, self.columns)) else {
+                break;
+            };
             room = left;
             count += 1;
         }
@@ -155,7 +157,7 @@ impl PackWriter {
 
     /// How many things of `len` bytes there is room for after a path.
     fn count_of(&self, path: &[u8], len: usize) -> usize {
-        self.room().saturating_sub(path.len() + FIXED_LEN_MAX) / len
+        self.room().saturating_sub(path.len() + LIST_NUMBERS_MAX) / len
     }
 
     /// Length of the body in bytes.

@@ -272,13 +272,16 @@ pub(super) fn put_entry(entry: &Entry, columns: Columns, out: &mut Vec<u8>) {
 }
 
 /// Most bytes that [`put_entry`] appends.
-pub(super) fn entry_len_max(entry: &Entry) -> usize {
+pub(super) fn entry_len_max(entry: &Entry, columns: Columns) -> usize {
     let target = match &entry.what {
         What::Link { target } => target.len(),
         _ => 0,
     };
     let owner = entry.meta.owner.as_ref().map_or(0, |owner| owner.user.len() + owner.group.len());
-    entry.name.len() + target + owner + FIXED_LEN_MAX
+    let numbers =
+        if columns.owners { ENTRY_NUMBERS_MAX + OWNER_NUMBERS_MAX } else { ENTRY_NUMBERS_MAX };
+    let hash = if columns.hashes { NO_HASH.len() } else { 0 };
+    numbers + hash + entry.name.len() + target + owner
 }
 
 fn put_path(tag: u8, path: &[u8], out: &mut Vec<u8>) {
@@ -523,5 +526,9 @@ const ENTRY_LEN_MIN: usize = 6;
 const RUN_LEN_MIN: usize = 2;
 /// Bytes of a signature in a record.
 pub(super) const SIGNATURE_LEN: usize = 12;
-/// Most bytes of a record or an entry beside its names, its owner's names and its lists.
-pub(super) const FIXED_LEN_MAX: usize = 128;
+/// Kind, length of the name, mode, seconds, nanoseconds; a device's three numbers.
+const ENTRY_NUMBERS_MAX: usize = 1 + 2 + 2 + 10 + 5 + 11;
+/// Of user and group: number, length of the name.
+const OWNER_NUMBERS_MAX: usize = 2 * (5 + 2);
+/// Most bytes of a record with a list beside its path and the list.
+pub(super) const LIST_NUMBERS_MAX: usize = 32;
