@@ -200,7 +200,8 @@ pub(super) fn write_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> Result<
     Ok(())
 }
 
-enum Existing {
+#[derive(Debug)]
+pub(super) enum Existing {
     /// A plain file of our own that nobody else writes, now locked.
     Ours(Locked),
     /// Another transfer writes it.
@@ -210,7 +211,8 @@ enum Existing {
     Gone,
 }
 
-fn open_existing(dir: &OwnedFd, partial: &[u8]) -> Result<Existing, Errno> {
+/// Opens and locks a file of this name, where it is one of ours.
+pub(super) fn open_existing(dir: &OwnedFd, partial: &[u8]) -> Result<Existing, Errno> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = match open_within(dir, partial, flags, Mode::empty()) {
         Ok(file) => file,

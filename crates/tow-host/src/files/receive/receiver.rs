@@ -1,0 +1,355 @@
+//! The half of the receiving end that changes things: takes what the sender sends, in its order.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tow_proto::message::{Failure, Summary};
+use tow_proto::transfer::{Event, How, Meta, Pack, Record};
+use tow_proto::{Code, Refusal};
+
+use super::backup::Backup;
+use super::destination::{Permits, Place};
+use super::dirs::{Dir, Dirs};
+use super::dress::Dress;
+use super::large::Incoming;
+use super::names::Names;
+use super::publish::{Batch, Unsettled};
+use super::small::Modes;
+use super::{Fault, Shared, Stop};
+use crate::beneath::split_last;
+use crate::files::filter::Filter;
+use crate::files::item::{Change, Item, Watch};
+use crate::files::tree::join;
+use crate::files::{ENTRIES_MAX, Phase, Progress};
+
+/// Takes what the sender sends. Dropped unfinished, it puts what is complete in its place and keeps
+/// the partial file of what is not, for a resume.
+pub struct Receiver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) filter: Filter,
+    pub(super) permits: Permits,
+    pub(super) progress: Arc<Progress>,
+    pub(super) watch: Arc<dyn Watch>,
+    /// `None` where the top is not there and will not be made.
+    pub(super) dirs: Option<Dirs>,
+    pub(super) dress: Dress,
+    pub(super) names: Names,
+    pub(super) backup: Option<Backup>,
+    pub(super) state: State,
+    pub(super) here: Here,
+    pub(super) batch: Batch,
+    pub(super) unsettled: Unsettled,
+    /// Directories whose metadata is set at the end.
+    pub(super) dressed_last: Vec<(Vec<u8>, Meta)>,
+    /// Names and the files whose further names they will be.
+    pub(super) hards: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What both lists take up in bytes.
+    pub(super) lists_len: usize,
+    pub(super) summary: Summary,
+    pub(super) is_over_max_delete: bool,
+    events: usize,
+}
+
+/// Whether there is more to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Go on.
+    More,
+    /// The sender said that this was all: call [`Receiver::finish`].
+    Finished,
+}
+
+/// Where events for the sender go.
+pub(super) type Out<'a> = &'a mut dyn FnMut(Event);
+
+#[derive(Debug)]
+pub(super) enum State {
+    Idle,
+    Receiving(Box<Incoming>),
+    /// A file that failed here: what is still on its way is dropped.
+    Skipping,
+    Finished,
+}
+
+/// The directory that names are in.
+#[derive(Debug)]
+pub(super) struct Here {
+    pub(super) path: Vec<u8>,
+    pub(super) dir: Result<Where, Code>,
+    pub(super) modes: Modes,
+}
+
+/// Where something is.
+#[derive(Clone, Debug)]
+pub(super) enum Where {
+    Open(Arc<Dir>),
+    /// In a directory that would be made.
+    Nowhere,
+}
+
+impl Receiver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        filter: Filter,
+        permits: Permits,
+        unsettled: Unsettled,
+        progress: Arc<Progress>,
+        watch: Arc<dyn Watch>,
+    ) -> Self {
+        let top = shared.place.top().cloned();
+        let options = &shared.options;
+        let dir = top.clone().map_or(Where::Nowhere, Where::Open);
+        Self {
+            dress: Dress::new(options.archive, permits.special_bits),
+            backup: options.backup.as_ref().map(|path| Backup::new(path.as_bytes())),
+            batch: Batch::new(options.durable),
+            shared,
+            filter,
+            permits,
+            progress,
+            watch,
+            dirs: top.map(Dirs::new),
+            names: Names::new(),
+            state: State::Idle,
+            here: Here { path: Vec::new(), dir: Ok(dir), modes: Modes::default() },
+            unsettled,
+            dressed_last: Vec::new(),
+            hards: Vec::new(),
+            lists_len: 0,
+            summary: Summary::default(),
+            is_over_max_delete: false,
+            events: 0,
+        }
+    }
+
+    /// Ends long work of both halves.
+    pub fn stopper(&self) -> Stop {
+        self.shared.stop.clone()
+    }
+
+    /// The next item. What is to be told to the sender goes to `out`. Questions are for
+    /// [`super::Answerer::answer`].
+    ///
+    /// # Errors
+    /// The sender broke the protocol: the transfer is over.
+    pub fn handle(&mut self, item: Item, out: Out<'_>) -> Result<Step, Refusal> {
+        match item {
+            Item::Pack(payload) => self.handle_pack(payload, out)?,
+            Item::Data(chunk) => self.handle_data(chunk.payload(), out)?,
+            Item::DataZstd(payload) => {
+                let content = zstd::bulk::decompress(&payload, CONTENT_LEN_MAX);
+                let content = content.map_err(|_| Refusal::new(Code::Malformed))?;
+                self.handle_data(&content, out)?;
+            }
+            Item::End(end) => self.handle_end(end, out)?,
+            Item::Event(event) => return self.handle_event(event, out),
+        }
+        if self.batch.is_due() {
+            self.publish(out);
+        }
+        Ok(Step::More)
+    }
+
+    fn handle_event(&mut self, event: Event, out: Out<'_>) -> Result<Step, Refusal> {
+        self.count_event()?;
+        match event {
+            Event::Unknown => {}
+            Event::Plan { files, bytes } => {
+                self.progress.enter(Phase::Moving);
+                self.progress.plan(files, bytes);
+            }
+            Event::Failed(Failure { path, .. }) => {
+                // What is there of it stays for another time.
+                self.shared.parts.keep(path.as_bytes());
+                self.summary.failed += 1;
+            }
+            Event::At { offset } => self.handle_at(offset)?,
+            Event::Hole { len } => self.handle_hole(len, out)?,
+            Event::Break => self.handle_break()?,
+            Event::Finish if matches!(self.state, State::Idle) => {
+                self.state = State::Finished;
+                return Ok(Step::Finished);
+            }
+            _ => return Err(Code::OutOfOrder.into()),
+        }
+        Ok(Step::More)
+    }
+
+    fn handle_pack(&mut self, payload: Vec<u8>, out: Out<'_>) -> Result<(), Refusal> {
+        let pack = Pack::open(payload, self.shared.columns)?;
+        for record in pack.records() {
+            self.count_event()?;
+            self.handle_record(record?, out)?;
+        }
+        Ok(())
+    }
+
+    fn handle_record(&mut self, record: Record<'_>, out: Out<'_>) -> Result<(), Refusal> {
+        match (&self.state, &record) {
+            (State::Idle, _) => {}
+            (State::Receiving(_) | State::Skipping, Record::Copy { runs }) => {
+                return self.handle_copy(runs, out);
+            }
+            _ => return Err(Code::OutOfOrder.into()),
+        }
+        let about = match &record {
+            Record::Enter { path } | Record::Dir { path, .. } | Record::Large { path, .. } => {
+                path.to_vec()
+            }
+            // Only made where something is to be said of it.
+            _ => Vec::new(),
+        };
+        match self.carry_out(&record, out) {
+            Ok(()) => Ok(()),
+            Err(fault) => {
+                let path = match name_of(&record) {
+                    Some(name) => join(&self.here.path, name),
+                    None => about,
+                };
+                match fault {
+                    Fault::Violation(_) => Err(fault.about(&path)),
+                    Fault::Failed(..) => {
+                        self.fail(fault.about(&path), out);
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, record: &Record<'_>, out: Out<'_>) -> Result<(), Fault> {
+        match record {
+            Record::Enter { path } => self.enter(path),
+            Record::Dir { path, meta } => self.dir(path, meta),
+            Record::File { name, meta, content } => self.file(name, meta, content),
+            Record::Link { name, meta, target } => self.link(name, meta, target),
+            Record::Hard { name, path } => self.hard(name, path),
+            Record::Special { name, meta, device } => self.special(name, meta, *device),
+            Record::Meta { name, meta } => self.meta(name, meta),
+            Record::Delete { name } => self.delete(name, out),
+            Record::Same { files, bytes } => {
+                self.summary.same = self.summary.same.saturating_add(*files);
+                self.progress.reused(*bytes);
+                self.progress.files_done(*files);
+                Ok(())
+            }
+            Record::Large { path, meta, size, how } => self.large(path, meta, *size, *how, out),
+            Record::Digest { .. }
+            | Record::Listing { .. }
+            | Record::Pieces { .. }
+            | Record::Blocks { .. }
+            | Record::Copy { .. } => Err(Fault::Violation(Code::OutOfOrder)),
+        }
+    }
+
+    /// Announces a large file. Until it is known to be well, its content is dropped.
+    fn large(
+        &mut self,
+        path: &[u8],
+        meta: &Meta,
+        size: u64,
+        how: How,
+        out: Out<'_>,
+    ) -> Result<(), Fault> {
+        self.state = State::Skipping;
+        if let Some(incoming) = self.start(path, meta, size, how, out)? {
+            self.state = State::Receiving(Box::new(incoming));
+        }
+        Ok(())
+    }
+
+    /// The directory that `path` is in, and the name that what it names has there.
+    pub(super) fn locate(&mut self, path: &[u8]) -> Result<(Where, Vec<u8>), Fault> {
+        let (parent, name) = split_last(path);
+        let name = match &self.shared.place {
+            Place::File { sent, name, .. } if path == sent => name.clone(),
+            Place::File { .. } => return Err(Fault::Violation(Code::BadName)),
+            _ => name.to_vec(),
+        };
+        if path.ends_with(b".tow-part") && self.is_ours(path, &name) {
+            return Err(Fault::Failed(Code::BadName, None));
+        }
+        let place =
+            if parent == self.here.path { self.here.dir.clone()? } else { self.open_dir(parent)? };
+        Ok((place, name))
+    }
+
+    /// A directory that should be there.
+    pub(super) fn open_dir(&mut self, path: &[u8]) -> Result<Where, Fault> {
+        let Some(dirs) = &mut self.dirs else { return Ok(Where::Nowhere) };
+        match dirs.open(path) {
+            Ok(dir) => Ok(Where::Open(dir)),
+            Err(rustix::io::Errno::NOENT) if self.shared.options.dry_run => Ok(Where::Nowhere),
+            Err(errno) => Err(Fault::of_dir(errno)),
+        }
+    }
+
+    /// Whether a name is one under which this transfer makes things.
+    fn is_ours(&self, path: &[u8], name: &[u8]) -> bool {
+        self.shared.ids.path_of_partial(path).is_some() || self.shared.scratch.is_one(name)
+    }
+
+    pub(super) fn is_dry(&self) -> bool {
+        self.shared.options.dry_run
+    }
+
+    /// Tells who watches.
+    pub(super) fn tell(&self, change: Change, path: &[u8], size: u64) {
+        self.watch.item(change, path, size);
+    }
+
+    /// What the lists that are kept until the end take up.
+    pub(super) fn remember(&mut self, len: usize) -> Result<(), Fault> {
+        self.lists_len += len + LISTED_LEN;
+        if self.lists_len > LISTS_LEN_MAX {
+            return Err(Fault::Violation(Code::TooLong));
+        }
+        Ok(())
+    }
+
+    /// Whatever the number of failures, the sender is told of a bounded one.
+    pub(super) fn fail(&mut self, why: Refusal, out: Out<'_>) {
+        self.summary.failed += 1;
+        if self.summary.failed <= FAILED_MAX {
+            let path = why.path.clone().unwrap_or_default();
+            out(Event::Failed(Failure { path, why }));
+        }
+    }
+
+    fn count_event(&mut self) -> Result<(), Refusal> {
+        self.events += 1;
+        if self.events > EVENTS_MAX {
+            return Err(Refusal::new(Code::TooLong).with_count(EVENTS_MAX as u64));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+fn name_of<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
+    match record {
+        Record::File { name, .. }
+        | Record::Link { name, .. }
+        | Record::Hard { name, .. }
+        | Record::Special { name, .. }
+        | Record::Meta { name, .. }
+        | Record::Delete { name } => Some(name),
+        _ => None,
+    }
+}
+
+/// Most records and heads of one transfer: every entry may be tried again and fail.
+const EVENTS_MAX: usize = 5 * ENTRIES_MAX;
+/// Most bytes that directories and further names take up in memory until the end.
+const LISTS_LEN_MAX: usize = 256 << 20;
+/// What one of them takes up beside its paths, roughly.
+const LISTED_LEN: usize = 128;
+/// Most failures that the sender is told of one by one; all are counted.
+const FAILED_MAX: u64 = 100_000;
+/// Most bytes of content in one frame.
+const CONTENT_LEN_MAX: usize = 1 << 20;
