@@ -81,7 +81,7 @@ impl TestNode {
 
     fn connect(&self) -> Client {
         let stream = UnixStream::connect(self.dir.join("node.sock")).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut client =
             Client { stream, decoder: Decoder::new(Trust::Proved), unread: Vec::new() };
         let hello = FirstHead::Hello(Hello::new("test", "laptop"));

@@ -21,7 +21,7 @@ use tow_proto::{Decoder, Frame, Kind, Refusal, Trust, frame, json};
 use tow_testkit::TempDir;
 
 /// Longer than anything takes that works, on the slowest machine.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Listens on a Unix socket of its own.
 pub(crate) struct FakeNode {

@@ -128,5 +128,5 @@ fn first(expected: &Look, found: &Look) -> String {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(10);
