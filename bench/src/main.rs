@@ -11,6 +11,7 @@ mod file;
 mod idle;
 mod memory;
 mod node;
+mod peers;
 mod run;
 mod scratch;
 mod session;
@@ -19,6 +20,8 @@ mod ssh;
 mod stats;
 mod table;
 mod terminal;
+mod tree;
+mod wait;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,12 +39,15 @@ use crate::siege::attack::{self, Mode};
 struct Args {
     /// What to measure; everything where nothing is named.
     cases: Vec<Case>,
-    /// Parts of `session`; all of them where none is named.
+    /// Parts of `session` or of `tree`; where none is named, all that take no more than a minute.
     #[arg(long, value_delimiter = ',')]
-    part: Vec<session::Part>,
-    /// Times that each contender of `file` and of a flood has its turn.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    part: Vec<String>,
+    /// Times that each contender of `file`, `tree` and of a flood has its turn [default: 5, `tree` 3].
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Files in the trees of `tree` [default: as many as the aim of each part names].
+    #[arg(long)]
+    files: Option<usize>,
     /// Size of the one large file in MiB.
     #[arg(long, default_value_t = 2048)]
     mib: u64,
@@ -57,8 +63,10 @@ struct Args {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Case {
-    /// One large file in memory, both ways, beside scp, ssh and cp.
+    /// One large file in memory, both ways, beside rsync, scp, ssh, nginx and cp.
     File,
+    /// Many files, changes, cuts and slow links, beside rsync, tar, scp and cp.
+    Tree,
     /// A command on a fresh connection, beside ssh.
     Run,
     /// Memory of idle proved connections.
@@ -78,20 +86,36 @@ fn main() -> Result<()> {
         Some(tow) => tow.canonicalize().with_context(|| format!("{}", tow.display()))?,
         None => build()?,
     };
+    ensure!(args.part.is_empty() || args.cases.len() == 1, "--part is for one case");
     let cases = if args.cases.is_empty() { Case::value_variants() } else { &args.cases };
     for case in cases {
         println!("{}", machine()?);
         let scratch = Scratch::new()?;
         match case {
-            Case::File => file::measure(&tow, scratch.path(), args.rounds, args.mib)?,
+            Case::File => file::measure(&tow, scratch.path(), args.rounds.unwrap_or(5), args.mib)?,
+            Case::Tree => {
+                let (parts, rounds) = (parts(&args.part)?, args.rounds.unwrap_or(3));
+                tree::measure(&tow, scratch.path(), &parts, rounds, args.files)?;
+            }
             Case::Run => run::measure(&tow, scratch.path())?,
             Case::Idle => idle::measure(&tow, scratch.path())?,
-            Case::Session => session::measure(&tow, scratch.path(), &args.part, args.rounds)?,
+            Case::Session => {
+                let (parts, rounds) = (parts(&args.part)?, args.rounds.unwrap_or(5));
+                session::measure(&tow, scratch.path(), &parts, rounds)?;
+            }
             Case::Siege => siege::measure(&tow, scratch.path())?,
         }
         println!("load {} at the end\n", load()?);
     }
     Ok(())
+}
+
+/// The parts of a case by their names.
+fn parts<P: ValueEnum>(names: &[String]) -> Result<Vec<P>> {
+    let part = |name: &String| {
+        P::from_str(name, false).map_err(|error| anyhow::anyhow!("--part {name}: {error}"))
+    };
+    names.iter().map(part).collect()
 }
 
 /// Builds `tow` as it ships, beside this program.

@@ -4,10 +4,10 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
+
+use crate::wait;
 
 /// What the client's configuration calls the server.
 pub(crate) const NAME: &str = "box";
@@ -52,7 +52,7 @@ impl Sshd {
             .context(SSHD)?;
         let server = Self { dir: dir.to_owned(), address, child };
         let is_up = || TcpStream::connect(address).is_ok();
-        wait_for(is_up)
+        wait::until(is_up)
             .with_context(|| format!("sshd does not answer; see {}/log", dir.display()))?;
         let login = server.command("ssh").args([NAME, "true"]).output()?;
         ensure!(login.status.success(), "ssh: {}", String::from_utf8_lossy(&login.stderr));
@@ -62,8 +62,13 @@ impl Sshd {
     /// `ssh` or `scp`, as the client.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.arg("-F").arg(self.dir.join("config"));
+        command.arg("-F").arg(self.config());
         command
+    }
+
+    /// The client's configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.join("config")
     }
 
     /// `ssh` over the connection of [`Self::master`].
@@ -77,7 +82,7 @@ impl Sshd {
     pub(crate) fn master(&self) -> Result<Master> {
         let child = self.shared().args(["-M", "-N", NAME]).stdin(Stdio::null()).spawn()?;
         let master = Master { child };
-        wait_for(|| {
+        wait::until(|| {
             let check = self.shared().args(["-O", "check", NAME]).stderr(Stdio::null()).status();
             check.is_ok_and(|status| status.success())
         })?;
@@ -94,8 +99,7 @@ impl Sshd {
 
     /// Waits until every connection has ended, so that all processor time is accounted for.
     pub(crate) fn settle(&self) -> Result<()> {
-        let children = format!("/proc/{0}/task/{0}/children", self.pid());
-        wait_for(|| fs::read_to_string(&children).is_ok_and(|children| children.trim().is_empty()))
+        wait::until_childless(self.pid())
     }
 }
 
@@ -141,16 +145,4 @@ fn write_configs(dir: &Path, port: u16) -> Result<()> {
     Ok(fs::write(dir.join("config"), client)?)
 }
 
-fn wait_for(is_reached: impl Fn() -> bool) -> Result<()> {
-    let started = Instant::now();
-    while !is_reached() {
-        if started.elapsed() > WAIT_MAX {
-            bail!("nothing after {} s", WAIT_MAX.as_secs());
-        }
-        sleep(Duration::from_millis(5));
-    }
-    Ok(())
-}
-
 const SSHD: &str = "/usr/sbin/sshd";
-const WAIT_MAX: Duration = Duration::from_secs(10);
