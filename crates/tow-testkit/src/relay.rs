@@ -1,15 +1,15 @@
-//! A TCP relay that takes its time: a link of any length, on loopback.
+//! A TCP relay that takes its time: a link of any length and rate, on loopback.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Listens on loopback and forwards every byte, in order and at any rate, so much later. Dropping it
-/// takes no more connections; those that there are go on.
+/// Listens on loopback and forwards every byte, in order and so much later. Dropping it takes no more
+/// connections; those that there are go on.
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
@@ -20,11 +20,27 @@ pub struct Relay {
 type Portion = (Instant, Vec<u8>);
 
 impl Relay {
-    /// A relay to `target` that holds bytes back for `each_way`: half of the round trip.
+    /// A relay to `target` that holds bytes back for `each_way`: half of the round trip. It carries
+    /// any rate.
     ///
     /// # Panics
     /// It can't listen.
     pub fn to(target: SocketAddr, each_way: Duration) -> Self {
+        Self::start(target, each_way, None)
+    }
+
+    /// The same, over a link that carries `bytes_per_sec` in each direction, all connections
+    /// together. What the link has no room for yet is not taken, so the sender notices.
+    ///
+    /// # Panics
+    /// It can't listen, or the rate is zero.
+    pub fn slow(target: SocketAddr, each_way: Duration, bytes_per_sec: u64) -> Self {
+        assert!(bytes_per_sec > 0, "nothing ever passes a link without a rate");
+        Self::start(target, each_way, Some(bytes_per_sec))
+    }
+
+    fn start(target: SocketAddr, each_way: Duration, bytes_per_sec: Option<u64>) -> Self {
+        let lanes = [Lane::new(each_way, bytes_per_sec), Lane::new(each_way, bytes_per_sec)];
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
         let is_stopped = Arc::new(AtomicBool::new(false));
@@ -34,7 +50,7 @@ impl Relay {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                connect(client, target, each_way);
+                connect(client, target, &lanes);
             }
         });
         Self { address, is_stopped }
@@ -54,7 +70,36 @@ impl Drop for Relay {
     }
 }
 
-fn connect(client: TcpStream, target: SocketAddr, each_way: Duration) {
+/// A direction, which all connections share.
+#[derive(Clone, Debug)]
+struct Lane {
+    each_way: Duration,
+    bytes_per_sec: Option<u64>,
+    /// When the last byte that it took will have entered it.
+    busy_until: Arc<Mutex<Instant>>,
+}
+
+impl Lane {
+    fn new(each_way: Duration, bytes_per_sec: Option<u64>) -> Self {
+        Self { each_way, bytes_per_sec, busy_until: Arc::new(Mutex::new(Instant::now())) }
+    }
+
+    /// Waits until `len` bytes have entered the lane, and says when they will leave it.
+    fn pass(&self, len: usize) -> Instant {
+        let now = Instant::now();
+        let Some(rate) = self.bytes_per_sec else { return now + self.each_way };
+        let entered = {
+            let mut busy_until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+            let start = (*busy_until).max(now);
+            *busy_until = start + Duration::from_secs_f64(len as f64 / rate as f64);
+            *busy_until
+        };
+        thread::sleep(entered.saturating_duration_since(now));
+        entered + self.each_way
+    }
+}
+
+fn connect(client: TcpStream, target: SocketAddr, lanes: &[Lane; 2]) {
     // Who is not there, or has gone, is what the client should see too.
     let Ok(node) = TcpStream::connect(target) else { return };
     let _ = client.set_nodelay(true);
@@ -62,17 +107,18 @@ fn connect(client: TcpStream, target: SocketAddr, each_way: Duration) {
     let (Ok(client_reader), Ok(node_reader)) = (client.try_clone(), node.try_clone()) else {
         return;
     };
-    for (from, to) in [(client_reader, node), (node_reader, client)] {
+    let [up, down] = lanes.clone();
+    for (from, to, lane) in [(client_reader, node, up), (node_reader, client, down)] {
         let (sender, receiver) = sync_channel(PORTIONS_MAX);
-        thread::spawn(move || take(from, each_way, &sender));
+        thread::spawn(move || take(from, &lane, &sender));
         thread::spawn(move || give(to, &receiver));
     }
 }
 
-fn take(mut from: TcpStream, each_way: Duration, sender: &SyncSender<Portion>) {
+fn take(mut from: TcpStream, lane: &Lane, sender: &SyncSender<Portion>) {
     let mut buffer = vec![0; PORTION_LEN_MAX];
     while let Ok(len @ 1..) = from.read(&mut buffer) {
-        let due = Instant::now() + each_way;
+        let due = lane.pass(len);
         if sender.send((due, buffer[..len].to_vec())).is_err() {
             return;
         }
@@ -102,18 +148,24 @@ mod tests {
 
     const EACH_WAY: Duration = Duration::from_millis(30);
 
-    /// A connection through a relay, with both of its ends.
-    fn pair() -> (Relay, TcpStream, TcpStream) {
+    fn listen() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let relay = Relay::to(listener.local_addr().unwrap(), EACH_WAY);
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    /// A connection through a relay, both of its ends.
+    fn pair(relay: &Relay, listener: &TcpListener) -> (TcpStream, TcpStream) {
         let client = TcpStream::connect(relay.address()).unwrap();
         let (node, _) = listener.accept().unwrap();
-        (relay, client, node)
+        (client, node)
     }
 
     #[test]
     fn every_byte_comes_in_order_and_none_comes_early() {
-        let (_relay, mut client, mut node) = pair();
+        let (listener, address) = listen();
+        let relay = Relay::to(address, EACH_WAY);
+        let (mut client, mut node) = pair(&relay, &listener);
         let sent: Vec<u8> =
             (0..1 << 20).map(|place: u32| (place >> 8) as u8 ^ place as u8).collect();
         let started = Instant::now();
@@ -136,5 +188,30 @@ mod tests {
         let (took, reply) = writer.join().unwrap();
         assert_eq!(reply, b"back");
         assert!(took >= 2 * EACH_WAY, "{took:?}");
+    }
+
+    #[test]
+    fn connections_share_the_rate_of_a_slow_link() {
+        const LEN: usize = 256 << 10;
+        let (listener, address) = listen();
+        let relay = Relay::slow(address, Duration::ZERO, 4 << 20);
+        let started = Instant::now();
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let (mut client, mut node) = pair(&relay, &listener);
+                thread::spawn(move || {
+                    client.write_all(&vec![7; LEN]).unwrap();
+                    client.shutdown(Shutdown::Write).unwrap();
+                });
+                thread::spawn(move || {
+                    let mut got = Vec::new();
+                    node.read_to_end(&mut got).unwrap();
+                    got.len()
+                })
+            })
+            .collect();
+        let got: usize = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+        assert_eq!(got, 2 * LEN);
+        assert!(started.elapsed() >= Duration::from_millis(125), "{:?}", started.elapsed());
     }
 }
