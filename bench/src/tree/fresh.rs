@@ -87,13 +87,10 @@ pub(super) const TINY: Plan = Plan {
     files: 100_000,
     len: 1024,
     contenders: &[
-        Contender::get("cp", Tool::Cp),
         Contender::get("tow get", Tool::Tow),
-        Contender::get("tar over ssh get", Tool::TarSsh),
         Contender::get("rsync over ssh get", Tool::RsyncSsh),
         Contender::get("rsync daemon get", Tool::RsyncDaemon),
         Contender::put("tow put", Tool::Tow),
-        Contender::put("rsync over ssh put", Tool::RsyncSsh),
     ],
     ratios: &[],
     cpu_max: Some(3.0),
