@@ -154,12 +154,16 @@ fn a_flood_over_cut_links_ends_as_it_should() {
         let after = 300_000 + round * 50_021;
         pair.proxy.cut(Cut { direction: Direction::Down, after, how: How::Reset });
     }
-    let line = r"seq 1 1000000; printf '\033[31mend\033[0m%s' .";
+    let before = pair.proxy.connections();
+    // How much of a flood is carried, and how much a screen stands for, is nobody's to say.
+    let line = r"until test -e go; do seq 1 100000; done
+        seq 1 200000; printf '\033[31mend\033[0m%s' .";
     let mut terminal = on_terminal(&pair, &["run", "-t", "box", line]);
+    until("all were cut", || pair.proxy.connections() - before > CUTS as usize);
+    let _ = pair.host.write("go", "");
     assert_eq!(terminal.ended(), 0);
-    let lines: Vec<_> = (999_978..=1_000_000).map(|number| number.to_string()).collect();
+    let lines: Vec<_> = (199_978..=200_000).map(|number| number.to_string()).collect();
     terminal.shows(&format!("{}\nend.", lines.join("\n")));
-    assert!(pair.proxy.connections() as u64 > CUTS, "{} connections", pair.proxy.connections());
 }
 
 /// Cuts of a flood; each has let more of it pass than comes at once.
