@@ -164,10 +164,10 @@ fn read_whole(mode: Mode, stream: &[u8]) -> Outcome {
 
 fn judge(byte: u8, len: u64, trust: Trust) -> Option<FrameError> {
     let max = match (trust, byte) {
-        (_, 0x07..=0x7f) => return Some(FrameError::UnknownKind { kind: byte }),
+        (_, 0x09..=0x7f) => return Some(FrameError::UnknownKind { kind: byte }),
         (Trust::Unproved, 0x00) => 4_096,
         (Trust::Unproved, _) => return Some(FrameError::BeforeProof { kind: byte }),
-        (Trust::Proved, 0x00..=0x02 | 0x80..=0xff) => 1_048_576,
+        (Trust::Proved, 0x00..=0x02 | 0x07 | 0x08 | 0x80..=0xff) => 1_048_576,
         (Trust::Proved, 0x03) => 65_536,
         (Trust::Proved, 0x04) => 4_096,
         (Trust::Proved, 0x05 | 0x06) => 64,
@@ -184,6 +184,8 @@ fn known(byte: u8) -> Option<Kind> {
         0x04 => Kind::Credit,
         0x05 => Kind::Ping,
         0x06 => Kind::Pong,
+        0x07 => Kind::Pack,
+        0x08 => Kind::DataZstd,
         _ => return None,
     })
 }

@@ -47,6 +47,8 @@ fn the_table_of_kinds_is_what_the_decoder_allows() {
         ("credit", Kind::Credit),
         ("ping", Kind::Ping),
         ("pong", Kind::Pong),
+        ("pack", Kind::Pack),
+        ("data-zstd", Kind::DataZstd),
     ];
     for (name, kind) in kinds {
         let byte = format!("| {:#04x} | {name} |", kind.to_byte());

@@ -13,8 +13,11 @@ use tow_proto::message::{
     Upward,
 };
 
+#[path = "limits/packs.rs"]
+mod packs;
+
 /// Every kind with its limit once the peer is proved, as PROTOCOL 2.2 has them.
-const LIMITS: [(Kind, u64); 7] = [
+const LIMITS: [(Kind, u64); 9] = [
     (Kind::Head, 1_048_576),
     (Kind::Data, 1_048_576),
     (Kind::DataErr, 1_048_576),
@@ -22,6 +25,8 @@ const LIMITS: [(Kind, u64); 7] = [
     (Kind::Credit, 4_096),
     (Kind::Ping, 64),
     (Kind::Pong, 64),
+    (Kind::Pack, 1_048_576),
+    (Kind::DataZstd, 1_048_576),
 ];
 
 #[test]
@@ -83,7 +88,7 @@ fn half_a_prefix_is_neither_a_frame_nor_an_error() {
 
 #[test]
 fn an_unknown_kind_below_0x80_ends_the_link_for_good() {
-    for byte in 0x07..0x80 {
+    for byte in 0x09..0x80 {
         for trust in [Trust::Proved, Trust::Unproved] {
             let mut stream = announce(byte, 0).to_vec();
             frame::encode(Kind::Head, b"{}", &mut stream);
@@ -119,7 +124,7 @@ fn what_can_be_skipped_has_a_limit_too() {
 
 #[test]
 fn before_the_proof_nothing_but_heads_is_read() {
-    for byte in (0x01..=0x06).chain(0x80..=0xff) {
+    for byte in (0x01..=0x08).chain(0x80..=0xff) {
         let error = FrameError::BeforeProof { kind: byte };
         assert_eq!(read(Trust::Unproved, &announce(byte, 0)), Err(error));
     }

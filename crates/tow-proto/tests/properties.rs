@@ -8,14 +8,16 @@ use tow_proto::content::Hash;
 use tow_proto::frame::{self, Decoder, Frame, Kind, PREFIX_LEN, Trust};
 use tow_proto::json::big::EXACT_MAX;
 use tow_proto::message::{
-    Attached, Confirm, Credit, EntryKind, Failure, FirstHead, Get, Have, HaveState, Hello, Invite,
-    Join, KeyRm, Ls, Mkdir, Move, Mtime, Put, Read, Remove, Reply, Request, Rights, RunEvent,
-    RunReply, SessionList, Stat, Summary, TransferEvent, Upward, Welcome, piece_len,
+    Attached, Confirm, Credit, EntryKind, Failure, FirstHead, Have, HaveState, Hello, Invite, Join,
+    KeyRm, Ls, Mkdir, Move, Mtime, Read, Remove, Reply, Request, Rights, RunEvent, RunReply,
+    SessionList, Stat, TransferEvent, Upward, Welcome, piece_len,
 };
 use tow_proto::{ByteString, Code, Refusal, json};
 
 #[path = "properties/sessions.rs"]
 mod sessions;
+#[path = "properties/transfers.rs"]
+mod transfers;
 
 use sessions::{any_attached, any_run_event, any_run_reply, any_session_list, any_upward};
 
@@ -274,16 +276,17 @@ fn any_first_head() -> impl Strategy<Value = FirstHead> {
     ]
 }
 
+fn any_kind() -> impl Strategy<Value = EntryKind> {
+    prop::sample::select(vec![EntryKind::File, EntryKind::Dir])
+}
+
 fn any_request() -> impl Strategy<Value = Request> {
-    let kind = prop::sample::select(vec![EntryKind::File, EntryKind::Dir]);
     prop_oneof![
         sessions::any_request(),
         (any_name(), any::<bool>()).prop_map(|(path, itself)| Request::Ls(Ls { path, itself })),
         any_request_of_files(),
-        any_name().prop_map(|path| Request::Get(Get { path })),
-        (any_name(), kind, any_name(), any_name()).prop_map(|(path, kind, name, source)| {
-            Request::Put(Put { path, kind, name, source })
-        }),
+        transfers::any_get().prop_map(Request::Get),
+        transfers::any_put().prop_map(Request::Put),
         any_invite().prop_map(Request::Invite),
         any::<String>().prop_map(|key| Request::KeyRm(KeyRm { key })),
         prop::sample::select(vec![Request::Keys, Request::Status, Request::Unknown]),
@@ -335,10 +338,7 @@ fn any_transfer_event() -> impl Strategy<Value = TransferEvent> {
             .prop_map(|(path, size, mode)| TransferEvent::Same { path, size, mode }),
         (any_name(), any_refusal())
             .prop_map(|(path, why)| TransferEvent::Failed(Failure { path, why })),
-        any::<[u64; 7]>().prop_map(|[files, same, dirs, links, bytes, reused, failed]| {
-            let summary = Summary { files, same, dirs, links, bytes, reused, failed };
-            TransferEvent::Stored(summary)
-        }),
+        transfers::any_summary().prop_map(TransferEvent::Stored),
         prop::sample::select(vec![
             TransferEvent::HaveEnd,
             TransferEvent::Break,

@@ -11,8 +11,12 @@ use tow_proto::json::big;
 
 #[path = "vectors/messages.rs"]
 mod messages;
+#[path = "vectors/packs.rs"]
+mod packs;
 #[path = "vectors/sessions.rs"]
 mod sessions;
+#[path = "vectors/transfers.rs"]
+mod transfers;
 
 use messages::{is_understood, messages};
 
@@ -95,11 +99,15 @@ fn large_in_document() -> BTreeSet<String> {
     let section = document.split("### 4.").find(|section| section.starts_with("3 ")).expect("4.3");
     let cells = section.lines().filter(|line| line.starts_with("| ")).filter_map(|line| {
         let cell = line.split('|').nth(2)?;
-        Some(cell.replace("`stored`", "`same`, `dirs`, `links`, `reused`, `failed`"))
+        Some(cell.replace("`stored`", STORED))
     });
     let names = |cell: String| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
     cells.flat_map::<Vec<String>, _>(names).collect()
 }
+
+/// The fields of `stored` that nothing else has.
+const STORED: &str =
+    "`patched`, `same`, `dirs`, `links`, `hard_links`, `special`, `deleted`, `reused`, `failed`";
 
 /// JSON pointers to all numbers that are the value of a key.
 fn paths_of_numbers(value: &Value) -> Vec<String> {
@@ -199,6 +207,8 @@ impl WireFrame {
             "credit" => Kind::Credit,
             "ping" => Kind::Ping,
             "pong" => Kind::Pong,
+            "pack" => Kind::Pack,
+            "data_zstd" => Kind::DataZstd,
             other => panic!("no kind is called {other}"),
         };
         Frame::new(kind, unhex(&self.hex))

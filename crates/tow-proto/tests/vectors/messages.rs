@@ -7,12 +7,15 @@ use serde::de::DeserializeOwned;
 use tow_proto::classic::FileHeader;
 use tow_proto::content::Tally;
 use tow_proto::message::{
-    Attached, AuditRequest, Confirm, Credit, End, Entry, EntryKind, Failure, FirstHead, Get,
-    GetReply, Have, HaveState, Hello, Invite, Join, JoinReply, KeyRm, Ls, Mkdir, MkdirReply, Move,
-    MoveReply, Mtime, Put, PutReply, Read, ReadEvent, Remove, RemoveReply, Reply, Request, Rights,
-    RunEvent, RunReply, SessionList, Stat, StatReply, Summary, TransferEvent, Upward, Welcome,
+    Attached, AuditRequest, Confirm, Credit, End, Entry, EntryKind, Failure, FirstHead, GetReply,
+    Have, HaveState, Hello, Invite, Join, JoinReply, KeyRm, Ls, Mkdir, MkdirReply, Move, MoveReply,
+    Mtime, Put, PutReply, Read, ReadEvent, Remove, RemoveReply, Reply, Request, Rights, RunEvent,
+    RunReply, SessionList, Stat, StatReply, TransferEvent, Upward, Welcome,
 };
+use tow_proto::transfer::Options;
 use tow_proto::{Blame, ByteString, Code, Refusal, json};
+
+use crate::transfers;
 
 /// A value, how it is written, and whether a text is read as it.
 pub(crate) struct Message {
@@ -25,7 +28,8 @@ pub(crate) struct Message {
 /// All of them.
 pub(crate) fn messages() -> Vec<Message> {
     let of_sessions = crate::sessions::messages();
-    [first_heads(), requests(), of_sessions, of_files(), of_transfers(), parts()]
+    let heads = transfers::messages();
+    [first_heads(), requests(), of_sessions, of_files(), of_transfers(), heads, parts()]
         .into_iter()
         .flatten()
         .collect()
@@ -95,6 +99,7 @@ fn requests() -> Vec<Message> {
         kind: EntryKind::Dir,
         name: "src".into(),
         source: "laptop:/home/me/src".into(),
+        options: Options::default(),
     };
     let invite = Invite {
         rights: Rights { read: true, ..Rights::default() },
@@ -114,7 +119,8 @@ fn requests() -> Vec<Message> {
         request("mkdir", Request::Mkdir(Mkdir { path: "a/b".into(), parents: true })),
         request("move", Request::Move(rename)),
         request("remove", Request::Remove(remove)),
-        request("get", Request::Get(Get { path: ByteString(b"\xffa".to_vec()) })),
+        request("get", Request::Get(transfers::plain_get())),
+        request("get-options", Request::Get(transfers::get_with_options())),
         request("put", Request::Put(put)),
         request("invite", Request::Invite(invite)),
         request("invite-brief", Request::Invite(brief)),
@@ -134,7 +140,6 @@ fn of_transfers() -> Vec<Message> {
     let whole = HaveState::Whole { size: 5, mtime: MTIME };
     let part = HaveState::Part { len: 0, pieces: vec![Tally::default().hash()] };
     let why = Code::PermissionDenied.into();
-    let summary = Summary { files: 1, same: 2, dirs: 3, links: 4, bytes: 5, reused: 6, failed: 7 };
     let file = Event::File { path: "f".into(), size: 9, mode: 0o644, mtime: MTIME, from: 4 };
     let dir = Event::Dir { path: "".into(), mode: 0o755, mtime: Mtime(-1, 999_999_999) };
     vec![
@@ -151,7 +156,7 @@ fn of_transfers() -> Vec<Message> {
         event("break", Event::Break),
         event("failed", Event::Failed(Failure { path: "f".into(), why })),
         event("finish", Event::Finish),
-        event("stored", Event::Stored(summary)),
+        event("stored", Event::Stored(transfers::summary())),
     ]
 }
 
