@@ -340,6 +340,7 @@ impl Remote {
             }
             Kind::Head => self.handle_head(head(&frame)?),
             Kind::Ping | Kind::Pong => Ok(None),
+            Kind::Pack | Kind::DataZstd => Err(broken("a session has no packs")),
         }
     }
 
