@@ -80,6 +80,11 @@ impl Node {
 
     /// Lets the client join at `address`, and call the node `name`.
     pub(crate) fn join(&self, address: SocketAddr, name: &str) -> Result<()> {
+        self.join_as(CLIENT, address, name)
+    }
+
+    /// The same for a client with a state of its own: a client knows a node by one name only.
+    pub(crate) fn join_as(&self, client: &str, address: SocketAddr, name: &str) -> Result<()> {
         let invited = Command::new(&self.tow)
             .args(["invite", "--json"])
             .env("TOWLINE_HOME", self.dir.join("node"))
@@ -87,22 +92,29 @@ impl Node {
         ensure!(invited.status.success(), "{}", String::from_utf8_lossy(&invited.stderr));
         let invited: Invited = serde_json::from_slice(&invited.stdout)?;
         let address = address.to_string();
-        let joined =
-            self.command().args(["join", &address, &invited.code, "--name", name]).output()?;
+        let joined = self
+            .command_as(client)
+            .args(["join", &address, &invited.code, "--name", name])
+            .output()?;
         ensure!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
         Ok(())
     }
 
     /// `tow`, as the client.
     pub(crate) fn command(&self) -> Command {
+        self.command_as(CLIENT)
+    }
+
+    /// `tow`, as the client of [`Self::join_as`].
+    pub(crate) fn command_as(&self, client: &str) -> Command {
         let mut command = Command::new(&self.tow);
-        command.env("TOWLINE_HOME", self.dir.join("client"));
+        command.env("TOWLINE_HOME", self.dir.join(client));
         command
     }
 
     /// The same client as a library, and the way to the node.
     pub(crate) fn client(&self) -> Result<(Client, Target)> {
-        let home = self.dir.join("client");
+        let home = self.dir.join(CLIENT);
         let layout =
             Layout { config: home.clone(), socket: home.join("node.sock"), state: home.clone() };
         let state = StateDir::open(layout)?;
@@ -167,6 +179,8 @@ impl Drop for Node {
     }
 }
 
+/// The client's state, beside the node's.
+const CLIENT: &str = "client";
 const KEEPER_REPLY_LEN_MAX: u64 = 4096;
 /// Longest wait for a keeper: programs that don't want to end have some time.
 const KEEPER_MAX: Duration = Duration::from_secs(20);

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 
 use super::nginx::Nginx;
 use super::{Peers, Route, rsyncd};
-use crate::ssh;
+use crate::{node, ssh};
 
 /// A program that copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,25 +109,29 @@ impl Peers {
         Ok(command)
     }
 
+    fn tow_on(&self, route: &Route) -> Command {
+        route.client.map_or_else(|| self.node.command(), |client| self.node.command_as(client))
+    }
+
     fn tow(&self, way: Way, job: &Job, route: &Route) -> Command {
-        let mut command = self.node.command();
+        let mut command = self.tow_on(route);
         match way {
             Way::Get => {
-                command.args(["get", "-q"]).arg(remote(route.host, job.source)).arg(job.into)
+                command.args(["get", "-q"]).arg(remote(node::NAME, job.source)).arg(job.into)
             }
             Way::Put => {
-                command.args(["put", "-q"]).arg(job.source).arg(remote(route.host, job.into))
+                command.args(["put", "-q"]).arg(job.source).arg(remote(node::NAME, job.into))
             }
         };
         command
     }
 
     fn tow_sync(&self, way: Way, options: &[&str], job: &Job, route: &Route) -> Command {
-        let mut command = self.node.command();
+        let mut command = self.tow_on(route);
         command.args(["sync", "-q"]).args(options);
         match way {
-            Way::Get => command.arg(remote(route.host, job.source)).arg(job.target()),
-            Way::Put => command.arg(job.source).arg(remote(route.host, &job.target())),
+            Way::Get => command.arg(remote(node::NAME, job.source)).arg(job.target()),
+            Way::Put => command.arg(job.source).arg(remote(node::NAME, &job.target())),
         };
         command
     }

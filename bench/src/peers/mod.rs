@@ -38,8 +38,8 @@ pub(crate) struct Peers {
 /// Where clients find the servers: there, or at something in between.
 #[derive(Clone, Copy)]
 pub(crate) struct Route {
-    /// What `tow` calls the node there.
-    host: &'static str,
+    /// The client that has joined the node there.
+    client: Option<&'static str>,
     ssh: SocketAddr,
     rsyncd: Option<SocketAddr>,
 }
@@ -72,22 +72,24 @@ impl Peers {
     /// Straight to the servers.
     pub(crate) fn direct(&self) -> Route {
         Route {
-            host: node::NAME,
+            client: None,
             ssh: self.sshd.address(),
             rsyncd: self.rsyncd.as_ref().map(Rsyncd::address),
         }
     }
 
-    /// Through something that `between` puts in front of each server, and `tow` calls `host`.
+    /// Through something that `between` puts in front of each server; `client` is a new client that
+    /// knows no other way.
     pub(crate) fn through(
         &self,
-        host: &'static str,
+        client: &'static str,
         mut between: impl FnMut(Tool, SocketAddr) -> SocketAddr,
     ) -> Result<Route> {
-        self.node.join(between(Tool::Tow, self.node.address()), host)?;
+        let address = between(Tool::Tow, self.node.address());
+        self.node.join_as(client, address, node::NAME)?;
         let rsyncd = self.rsyncd.as_ref().map(Rsyncd::address);
         Ok(Route {
-            host,
+            client: Some(client),
             ssh: between(Tool::RsyncSsh, self.sshd.address()),
             rsyncd: rsyncd.map(|address| between(Tool::RsyncDaemon, address)),
         })
