@@ -2,12 +2,14 @@
 //! how many come twice.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tow_testkit::{Direction, Proxy};
 
 use super::make;
@@ -67,15 +69,19 @@ fn cut(peers: &Peers, wire: &Wire, contender: &Contender, job: &Job) -> Result<O
         Way::Put => Direction::Up,
     };
     let before = proxy.carried(way);
-    let mut child = peers.command(contender, job, wire.route())?.spawn()?;
-    until_carried(proxy, way, before + LEN / 100 * PERCENT, &mut child)?;
-    child.kill()?;
-    child.wait()?;
+    let mut child = alone(peers.command(contender, job, wire.route())?).spawn()?;
+    let reached = until_carried(proxy, way, before + LEN / 100 * PERCENT, &mut child);
+    kill(&mut child)?;
+    reached?;
     let started = Instant::now();
     let killed = proxy.carried(way);
-    let mut child = peers.command(contender, job, wire.route())?.spawn()?;
+    let mut child = alone(peers.command(contender, job, wire.route())?).spawn()?;
     // What the first connection still had on its way counts too, for a moment: less than this.
-    until_carried(proxy, way, killed + CONTENT_MIN, &mut child)?;
+    let reached = until_carried(proxy, way, killed + CONTENT_MIN, &mut child);
+    if reached.is_err() {
+        kill(&mut child)?;
+    }
+    reached?;
     let first = started.elapsed();
     let status = child.wait()?;
     let time = started.elapsed();
@@ -84,8 +90,24 @@ fn cut(peers: &Peers, wire: &Wire, contender: &Contender, job: &Job) -> Result<O
     Ok(Outcome { first, time, again_mib: again / f64::from(1 << 20) })
 }
 
+/// Makes a group of processes of it, since a peer is two or three.
+fn alone(mut command: Command) -> Command {
+    command.process_group(0);
+    command
+}
+
+fn kill(child: &mut Child) -> Result<()> {
+    let group = Pid::from_raw(i32::try_from(child.id())?).context("a child has an id")?;
+    // There is none any more where it has ended by itself.
+    let _ = kill_process_group(group, Signal::KILL);
+    child.wait()?;
+    Ok(())
+}
+
 fn until_carried(proxy: &Proxy, way: Direction, bytes: u64, child: &mut Child) -> Result<()> {
+    let started = Instant::now();
     while proxy.carried(way) < bytes {
+        ensure!(started.elapsed() < CARRIED_MAX, "{bytes} bytes were not reached");
         if let Some(status) = child.try_wait()? {
             bail!("it ended too early: {status}");
         }
@@ -94,15 +116,15 @@ fn until_carried(proxy: &Proxy, way: Direction, bytes: u64, child: &mut Child) -
     Ok(())
 }
 
-const CONTENDERS: [Contender; 4] = [
+const CONTENDERS: [Contender; 3] = [
     Contender::get("tow get", Tool::Tow),
     Contender::put("tow put", Tool::Tow),
     Contender::get("rsync --inplace over ssh get", Tool::RsyncSsh).with(&["--inplace"]),
-    Contender::put("rsync --inplace over ssh put", Tool::RsyncSsh).with(&["--inplace"]),
 ];
 const LEN: u64 = 4 << 30;
 const PERCENT: u64 = 95;
 /// More than any greeting, and than what a socket on its way to the dead had left.
 const CONTENT_MIN: u64 = 8 << 20;
+const CARRIED_MAX: Duration = Duration::from_secs(120);
 const FIRST_AIM: Duration = Duration::from_secs(1);
 const AGAIN_AIM_MIB: f64 = 64.0;
