@@ -135,7 +135,7 @@ codes! {
     /// A directory can't be moved into itself.
     IntoItself = 46, You, false, "a directory can't be moved into itself";
     /// Everything would be deleted because the source is empty.
-    EmptySource = 46, You, false, "the source is empty: nothing was deleted";
+    EmptySource = 47, You, false, "the source is empty: nothing was deleted";
 
     /// The program does not exist.
     ProgramNotFound = 50, You, false, "no such program";
