@@ -42,6 +42,12 @@ impl Names {
         Self { folds: HashMap::new(), probe: does_fold, current: None }
     }
 
+    /// As if every file system folded names.
+    #[cfg(test)]
+    pub(super) fn folding() -> Self {
+        Self { probe: |_, _| true, ..Self::new() }
+    }
+
     /// Whether `name` can be given in `dir`; from then on it is taken. `scratch` makes a name for a
     /// file that is only there to find out what the file system does.
     pub(super) fn take(
@@ -150,7 +156,7 @@ mod tests {
         let temp = TempDir::new();
         std::fs::write(temp.path().join("Already"), b"").unwrap();
         let dir = open(&temp);
-        let mut names = Names { probe: |_, _| true, ..Names::new() };
+        let mut names = Names::folding();
         let mut take = |name: &str| names.take(&dir, name.as_bytes(), Vec::new);
         assert_eq!(take("README"), Fit::MustBeNew);
         assert_eq!(take("README"), Fit::Free);
