@@ -26,6 +26,12 @@ impl Chunk {
         Self { buf: payload, headroom: 0, pool: None }
     }
 
+    /// What begins with [`PREFIX_LEN`] bytes of room.
+    pub(super) fn with_headroom(buf: Vec<u8>) -> Self {
+        debug_assert!(buf.len() >= PREFIX_LEN, "the room is there");
+        Self { buf, headroom: PREFIX_LEN, pool: None }
+    }
+
     /// The content.
     pub fn payload(&self) -> &[u8] {
         &self.buf[self.headroom..]

@@ -66,7 +66,7 @@ impl Identity {
 }
 
 /// Which file, whatever its name and content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FileId {
     pub(super) device: u64,
     inode: u64,

@@ -14,13 +14,19 @@
 
 mod chunk;
 mod destination;
+mod filter;
 mod have;
+pub mod item;
 mod list;
 mod meta;
+mod owners;
 mod partial;
 mod progress;
 mod publish;
+pub mod receive;
 mod receiver;
+mod scan;
+pub mod send;
 mod source;
 mod tree;
 

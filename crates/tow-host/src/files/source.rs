@@ -69,10 +69,7 @@ impl Source {
 
     /// [`EntryKind::File`] or [`EntryKind::Dir`].
     pub fn kind(&self) -> EntryKind {
-        match self.origin {
-            Origin::File { .. } => EntryKind::File,
-            Origin::Tree(_) => EntryKind::Dir,
-        }
+        self.origin.kind()
     }
 
     /// The name that it gets where it lands: the last component of the path that was asked for, or
@@ -84,6 +81,10 @@ impl Source {
     /// The machine and the real path: what partial files are tied to.
     pub fn source(&self) -> &ByteString {
         &self.source
+    }
+
+    pub(super) fn into_origin(self) -> Origin {
+        self.origin
     }
 
     /// Finds out what there is to send, without reading content. Can go on while the receiver says
@@ -134,7 +135,7 @@ impl Outgoing {
 
 /// Where content comes from.
 #[derive(Debug)]
-enum Origin {
+pub(super) enum Origin {
     File { root: Root, path: ByteString },
     Tree(Tree),
 }
@@ -155,6 +156,21 @@ enum What {
 }
 
 impl Origin {
+    pub(super) fn kind(&self) -> EntryKind {
+        match self {
+            Self::File { .. } => EntryKind::File,
+            Self::Tree(_) => EntryKind::Dir,
+        }
+    }
+
+    /// The top of a tree.
+    pub(super) fn top(&self) -> Option<Arc<OwnedFd>> {
+        match self {
+            Self::File { .. } => None,
+            Self::Tree(tree) => Some(Arc::clone(tree.top())),
+        }
+    }
+
     fn entries(&self) -> Vec<Planned> {
         let mut entries = Vec::new();
         match self {
@@ -180,7 +196,7 @@ impl Origin {
 
     /// Opens a regular file for reading. Never waits for the other end of a pipe, and never reads
     /// from a device.
-    fn open(&mut self, path: &ByteString) -> Result<(OwnedFd, Stat), Code> {
+    pub(super) fn open(&mut self, path: &ByteString) -> Result<(OwnedFd, Stat), Code> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         // Reading should not leave a trace; but only the owner may ask for that.
         let file = match self.open_with(path, flags | OFlags::NOATIME) {
