@@ -116,6 +116,15 @@ pub(crate) fn open_within(
     resolve(dir.as_fd(), path, flags | OFlags::NOFOLLOW, mode, scope)
 }
 
+/// Opens a directory beneath `dir` for reading, without following any symbolic link and without
+/// entering what is mounted on the way; both are for the kernel to see to, so before Linux 5.6 the
+/// latter is not.
+pub(crate) fn open_on_mount(dir: impl AsFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let scope = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    resolve(dir.as_fd(), path, flags, Mode::empty(), scope)
+}
+
 /// The real path of something that is open. `None` where `/proc` can't tell.
 pub(crate) fn real_path(open: impl AsFd) -> Option<PathBuf> {
     let link = format!("/proc/self/fd/{}", open.as_fd().as_raw_fd());

@@ -13,7 +13,9 @@
 //! node that is put to.
 
 mod chunk;
+mod content;
 mod destination;
+mod edit;
 mod filter;
 mod have;
 pub mod item;
@@ -27,17 +29,21 @@ pub mod receive;
 mod receiver;
 mod scan;
 pub mod send;
+mod remove;
 mod source;
 mod tree;
 
 use tow_proto::message::{End, TransferEvent};
 
 pub use chunk::{CHUNK_LEN_MAX, Chunk};
+pub use content::{Content, Links, Sent, stat};
 pub use destination::Destination;
+pub use edit::{Above, Existing, make_dir, rename};
 pub use have::{HAVE_BYTES_MAX, HaveSet, Rejected};
 pub use list::{Show, list};
 pub use progress::{Phase, Progress, ProgressNow};
 pub use receiver::{Receiver, Step};
+pub use remove::{Missing, Scope, remove};
 pub use source::{Outgoing, Source};
 
 /// What the sender gives to the link, in order, and the receiver takes from it.
