@@ -1,13 +1,16 @@
 //! The asking side of every verb: connect, say hello, ask, read the answer.
 
 pub mod admin;
+pub mod edit;
 pub mod get;
 pub mod join;
 pub mod ls;
 mod pool;
 pub mod put;
+pub mod read;
 pub mod session;
 pub mod sessions;
+pub mod stat;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use tow_proto::message::{FirstHead, Reply, Request, Upward};
 use tow_proto::{ByteString, Code, Frame, Kind, Refusal, Trust, json};
 
 use super::greet::{self, Who};
-use super::{Shared, admin, get, ls, now, put, run, sessions};
+use super::{Shared, admin, edit, get, ls, now, put, read, run, sessions, stat};
 use crate::audit::{Outcome as Audited, Record};
 use crate::grant::Grant;
 use crate::keys::Lookup;
@@ -260,6 +260,11 @@ async fn dispatch(
         Request::Kill(request) => sessions::kill(shared, peer, link, request).await,
         Request::SessionRm(request) => sessions::remove(shared, peer, link, request).await,
         Request::Ls(request) => ls::ls(shared, peer, link, request).await,
+        Request::Stat(request) => stat::stat(shared, peer, link, request).await,
+        Request::Read(request) => read::read(shared, peer, link, request).await,
+        Request::Mkdir(request) => edit::mkdir(shared, peer, link, request).await,
+        Request::Move(request) => edit::rename(shared, peer, link, request).await,
+        Request::Remove(request) => edit::remove(shared, peer, link, request).await,
         Request::Get(request) => get::get(shared, peer, link, request).await,
         Request::Put(request) => put::put(shared, peer, link, request).await,
         Request::Invite(request) => admin::invite(shared, peer, link, &request),
@@ -281,6 +286,11 @@ fn describe(request: &Request) -> (&'static str, Vec<ByteString>) {
         }
         Request::SessionRm(request) => ("session_rm", vec![request.session.as_str().into()]),
         Request::Ls(request) => ("ls", vec![request.path.clone()]),
+        Request::Stat(request) => ("stat", vec![request.path.clone()]),
+        Request::Read(request) => ("read", vec![request.path.clone()]),
+        Request::Mkdir(request) => ("mkdir", vec![request.path.clone()]),
+        Request::Move(request) => ("move", vec![request.from.clone(), request.to.clone()]),
+        Request::Remove(request) => ("remove", vec![request.path.clone()]),
         Request::Get(request) => ("get", vec![request.path.clone()]),
         Request::Put(request) => ("put", vec![request.path.clone()]),
         Request::Invite(request) => {

@@ -5,14 +5,18 @@
 
 mod admin;
 mod channel;
+mod edit;
 mod get;
 mod greet;
 mod links;
 mod ls;
 mod put;
+mod read;
 mod run;
 mod sessions;
 mod slots;
+mod stat;
+mod thread;
 mod turns;
 
 use std::ffi::OsString;
