@@ -1,5 +1,6 @@
 //! One directory: what of it is sent, by the plan that follows from both sides' listings.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
@@ -13,7 +14,7 @@ use super::large::Way;
 use super::outlet::Stop;
 use super::small::Small;
 use super::window::There;
-use crate::beneath::code_of;
+use crate::beneath::{code_of, split_last};
 use crate::files::CHUNK_LEN_MAX;
 use crate::files::filter::Filter;
 use crate::files::item::Change;
@@ -134,11 +135,11 @@ impl Sender<'_> {
     /// what is here but can't be sent.
     fn without_excluded(&self, mut there: Listing, scanned: &Scanned) -> Listing {
         let path = &scanned.listing.path;
+        let failed: HashSet<&[u8]> =
+            scanned.failed.iter().map(|(failed, _)| split_last(failed).1).collect();
         there.entries.retain(|old| {
             let is_dir = matches!(old.what, What::Dir);
-            let is_failed =
-                scanned.failed.iter().any(|(failed, _)| *failed == join(path, &old.name));
-            !is_failed && !scanned.filter.excludes(path, &old.name, is_dir)
+            !failed.contains(&*old.name) && !scanned.filter.excludes(path, &old.name, is_dir)
         });
         there
     }
