@@ -1,5 +1,7 @@
 //! What becomes of the entries of a tree at the receiving end.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod receivekit;
 
 use std::fs;
@@ -149,7 +151,7 @@ fn a_file_lands_under_the_name_that_was_decided_on() {
         fs::create_dir(dir.join("sub")).unwrap();
         match prepare("sub") {
             Ok(destination) => {
-                assert!(!exact && destination.path().to_string().ends_with("sub/sent"))
+                assert!(!exact && destination.path().to_string().ends_with("sub/sent"));
             }
             Err(refusal) => assert!(exact && refusal.code == Code::IsADirectory, "{refusal:?}"),
         }

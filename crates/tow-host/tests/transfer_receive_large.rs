@@ -1,6 +1,7 @@
 //! Large files at the receiving end: pieces in any order, holes, resume, blocks of the old file, a
 //! full disk.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 mod receivekit;

@@ -1,6 +1,8 @@
 //! What is removed or replaced at the receiving end, and where it goes; and what a sender that means
 //! harm achieves: nothing.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod receivekit;
 
 use std::fs;

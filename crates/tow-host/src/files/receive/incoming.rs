@@ -234,9 +234,9 @@ impl Receiver {
         if let Some(code) = why {
             let refusal = Refusal::about(code, incoming.about.path.clone());
             if code == Code::Stopping {
-                self.set_aside()
+                self.set_aside();
             } else {
-                self.throw_away()
+                self.throw_away();
             }
             self.fail(refusal, out);
             return Ok(());

@@ -158,7 +158,7 @@ impl Body {
         let from = self.at;
         let (was, end) = (self.end, from + len);
         if end > was {
-            ftruncate(self.file.file(), end).map_err(|errno| Fault::of(errno))?;
+            ftruncate(self.file.file(), end).map_err(Fault::of)?;
             self.end = end;
         }
         let is_something = from < was || self.room == Room::Taken;

@@ -65,7 +65,7 @@ impl Scratch {
     /// Nothing is left under the names.
     pub(super) fn end(&self, top: &OwnedFd) {
         if let Some(lock) = self.inner().lock.take() {
-            let _ = unlinkat(top, &self.lock_name(self.run), AtFlags::empty());
+            let _ = unlinkat(top, self.lock_name(self.run), AtFlags::empty());
             drop(lock);
         }
     }
