@@ -268,6 +268,8 @@ pub(super) struct Scanner<'a> {
     progress: &'a Progress,
     /// Called when there is something to take, or nothing more will be.
     ready: &'a (dyn Fn() + Sync),
+    /// Entries that may wait to be taken; one directory of any size besides.
+    room: usize,
     state: Mutex<State>,
     turn: Condvar,
 }
@@ -303,7 +305,7 @@ impl<'a> Scanner<'a> {
         let first = Waiting { path: Vec::new(), depth: 0, meta, filter };
         let state = State { waiting: vec![first], ..State::default() };
         let turn = Condvar::new();
-        Self { top, look, progress, ready, state: Mutex::new(state), turn }
+        Self { top, look, progress, ready, room: ROOM, state: Mutex::new(state), turn }
     }
 
     /// Reads directories until all are read or [`Scanner::close`] was called. On as many threads at
@@ -362,7 +364,7 @@ impl<'a> Scanner<'a> {
                 self.turn.notify_all();
                 return None;
             }
-            if state.found_len < FOUND_MAX
+            if state.found_len < self.room
                 && let Some(waiting) = state.waiting.pop()
             {
                 state.busy += 1;
@@ -446,8 +448,8 @@ pub(super) fn scan_tree(
 
 /// Threads that read directories.
 pub(super) const SCANNERS: usize = 2;
-/// Entries that may wait to be taken; one directory of any size besides.
-const FOUND_MAX: usize = 20_000;
+/// Entries that may wait to be taken.
+const ROOM: usize = 20_000;
 /// Room for directory entries per system call, in bytes.
 const DIR_BUF_LEN: usize = 32 << 10;
 
