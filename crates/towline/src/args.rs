@@ -1,5 +1,6 @@
 //! The command line. Help texts are what a person reads first: short, and in their words.
 
+mod files;
 mod session;
 
 use std::ffi::{OsStr, OsString};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::files::{CatArgs, MkdirArgs, MvArgs, RmArgs, StatArgs};
 pub(crate) use self::session::{
     AttachArgs, KillArgs, LogsArgs, RunArgs, SessionsAction, SessionsArgs, ShellArgs, WaitArgs,
 };
@@ -67,6 +69,16 @@ pub(crate) enum Command {
     Kill(KillArgs),
     /// List files on a machine
     Ls(LsArgs),
+    /// What is known of files on a machine
+    Stat(StatArgs),
+    /// Write the content of files on a machine to stdout
+    Cat(CatArgs),
+    /// Make directories on a machine
+    Mkdir(MkdirArgs),
+    /// Move and rename files on one machine
+    Mv(MvArgs),
+    /// Remove files and directories on a machine
+    Rm(RmArgs),
     /// Copy files and directories from a machine
     Get(GetArgs),
     /// Copy files and directories to a machine

@@ -93,7 +93,8 @@ fn print(entry: &Entry, args: &LsArgs) -> std::io::Result<()> {
     ))
 }
 
-fn letter(kind: EntryKind) -> char {
+/// What `ls -l` begins with.
+pub(super) fn letter(kind: EntryKind) -> char {
     match kind {
         EntryKind::File => '-',
         EntryKind::Dir => 'd',
@@ -103,7 +104,7 @@ fn letter(kind: EntryKind) -> char {
 }
 
 /// `rwxr-xr-x`, as everybody knows it.
-fn permissions(mode: u32) -> String {
+pub(super) fn permissions(mode: u32) -> String {
     let bit = |shift: u32, char: char| if mode >> shift & 1 == 1 { char } else { '-' };
     let special =
         |shift: u32, execute: u32, set: char| match (mode >> shift & 1, mode >> execute & 1) {

@@ -2,9 +2,11 @@
 
 pub(crate) mod attach;
 pub(crate) mod audit;
+pub(crate) mod cat;
 pub(crate) mod classic;
 pub(crate) mod completions;
 pub(crate) mod doctor;
+mod each;
 mod exit;
 pub(crate) mod get;
 pub(crate) mod hosts;
@@ -15,11 +17,15 @@ pub(crate) mod keys;
 pub(crate) mod kill;
 pub(crate) mod logs;
 pub(crate) mod ls;
+pub(crate) mod mkdir;
+pub(crate) mod mv;
 pub(crate) mod put;
+pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod serve;
 mod session;
 pub(crate) mod sessions;
+pub(crate) mod stat;
 pub(crate) mod shell;
 mod transfer;
 pub(crate) mod wait;
