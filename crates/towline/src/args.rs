@@ -2,6 +2,7 @@
 
 mod files;
 mod session;
+mod transfer;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ pub(crate) use self::files::{CatArgs, MkdirArgs, MvArgs, RmArgs, StatArgs};
 pub(crate) use self::session::{
     AttachArgs, KillArgs, LogsArgs, RunArgs, SessionsAction, SessionsArgs, ShellArgs, WaitArgs,
 };
+pub(crate) use self::transfer::{GetArgs, PutArgs, SyncArgs};
 use crate::cmd::classic::ClassicArgs;
 
 /// Run commands and move files on machines you own, over one encrypted port.
@@ -83,6 +85,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Copy files and directories to a machine
     Put(PutArgs),
+    /// Make the content of one place equal to that of another
+    Sync(SyncArgs),
     /// Who did what on a machine, from where, with what outcome
     Audit(AuditArgs),
     /// What is wrong with my set-up, and how to mend it
@@ -233,26 +237,6 @@ pub(crate) struct LsArgs {
     #[arg(short)]
     pub(crate) directory: bool,
     /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Parser)]
-pub(crate) struct GetArgs {
-    /// HOST:PATH…, then where to [default: here]
-    #[arg(required = true, value_name = "HOST:PATH… [DEST]")]
-    pub(crate) paths: Vec<OsString>,
-    /// Print JSON lines
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Parser)]
-pub(crate) struct PutArgs {
-    /// SRC…, then HOST:PATH
-    #[arg(required = true, num_args = 2.., value_name = "SRC… HOST:PATH")]
-    pub(crate) paths: Vec<OsString>,
-    /// Print JSON lines
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -44,8 +44,8 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(args: Args) -> Result<ExitCode, Failure> {
-    let Args { command, quiet, verbose: _ } = args;
-    let quiet = output::Quiet(quiet);
+    let Args { command, quiet, verbose } = args;
+    let (quiet, verbose) = (output::Quiet(quiet), verbose > 0);
     match command {
         Command::Serve(args) => cmd::serve::run(args),
         Command::Keeper(args) => cmd::keeper::run(args),
@@ -66,8 +66,9 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
         Command::Mkdir(args) => cmd::mkdir::run(args),
         Command::Mv(args) => cmd::mv::run(args),
         Command::Rm(args) => cmd::rm::run(args),
-        Command::Get(args) => cmd::get::run(args, quiet),
-        Command::Put(args) => cmd::put::run(args, quiet),
+        Command::Get(args) => cmd::get::run(args, quiet, verbose),
+        Command::Put(args) => cmd::put::run(args, quiet, verbose),
+        Command::Sync(args) => cmd::sync::run(args, quiet, verbose),
         Command::Audit(args) => cmd::audit::run(args),
         Command::Doctor(args) => cmd::doctor::run(args),
         Command::Classic(args) => Ok(cmd::classic::run(args)),

@@ -64,7 +64,7 @@ pub async fn join(
         Invitation::Ticket { secret, .. } => {
             let proof = secret.proof_key().prove(&ids, &exporter).to_vec();
             hello.join = Some(Join::Ticket { proof });
-            Connection::start(link, &hello).into_welcome().await?
+            Connection::start(link, client.key().id().to_string(), &hello).into_welcome().await?
         }
         Invitation::Code(code) => by_code(&mut link, hello, &code, ids, &exporter).await?,
     };

@@ -131,7 +131,7 @@ impl Client {
     /// else the last.
     pub async fn connect(&self, target: &Target) -> Result<Connection, AskError> {
         let link = self.link(target).await?;
-        Ok(Connection::start(link, &self.hello))
+        Ok(Connection::start(link, self.key.id().to_string(), &self.hello))
     }
 
     async fn link(&self, target: &Target) -> Result<Link, AskError> {
@@ -173,13 +173,15 @@ impl Client {
 /// A link on which channels follow each other.
 pub struct Connection {
     pub(crate) link: Link,
+    /// The fingerprint of our own key: what partial files are tied to.
+    key: String,
     welcome: Option<Welcome>,
 }
 
 impl Connection {
-    fn start(mut link: Link, hello: &Hello) -> Self {
+    fn start(mut link: Link, key: String, hello: &Hello) -> Self {
         link.send_head(&FirstHead::Hello(hello.clone()));
-        Self { link, welcome: None }
+        Self { link, key, welcome: None }
     }
 
     /// Waits until the machine has let us in.

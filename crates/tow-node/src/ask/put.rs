@@ -1,16 +1,14 @@
 //! `put`, asking: the sender's side.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
-use tow_host::files::{Progress, Source};
+use tow_host::files::Source;
 use tow_proto::message::{Put, PutReply, Request};
-use tow_proto::transfer::Options;
 use tow_proto::{ByteString, Code};
 
 use super::{AskError, Connection};
-use crate::transfer::{self, Outcome};
+use crate::transfer::{self, Outcome, Run};
 
 /// Sends `source` to `path`, with the rules of [`super::get::get`]. Gives the outcome and the path
 /// at which it landed.
@@ -21,13 +19,12 @@ pub async fn put(
     connection: &mut Connection,
     source: &Path,
     path: ByteString,
-    key: &str,
-    progress: Arc<Progress>,
+    run: Run,
 ) -> Result<(Outcome, ByteString), AskError> {
-    let here = super::get::local_root()?;
     let from = super::byte_path(source);
-    let key = key.to_owned();
-    let source = spawn_blocking(move || Source::offer(&here, &from, &key))
+    let key = connection.key.clone();
+    let offer = move || Source::offer(&super::get::local_root()?, &from, &key);
+    let source = spawn_blocking(offer)
         .await
         .map_err(|_| AskError::Here(Code::Internal.into()))?
         .map_err(AskError::Here)?;
@@ -36,9 +33,9 @@ pub async fn put(
         kind: source.kind(),
         name: source.name().clone(),
         source: source.source().clone(),
-        options: Options::default(),
+        options: run.options.clone(),
     };
     let reply: PutReply = connection.ask(&Request::Put(request)).await?;
-    let outcome = transfer::send(&mut connection.link, source, progress).await?;
+    let outcome = transfer::send(&mut connection.link, source, run).await?;
     Ok((outcome, reply.path))
 }

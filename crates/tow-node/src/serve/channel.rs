@@ -174,7 +174,7 @@ fn request(frame: &Frame) -> Result<Option<Request>, Refusal> {
             Err(_) if json::from_slice::<Upward>(&frame.payload).is_ok() => Ok(None),
             Err(_) => Err(Code::Malformed.into()),
         },
-        Kind::Data | Kind::End | Kind::Credit => Ok(None),
+        Kind::Data | Kind::DataZstd | Kind::Pack | Kind::End | Kind::Credit => Ok(None),
         _ => Err(Code::OutOfOrder.into()),
     }
 }

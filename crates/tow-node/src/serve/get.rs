@@ -1,15 +1,13 @@
 //! `get`, serving: the sender's side.
 
-use std::sync::Arc;
-
 use tokio::task::spawn_blocking;
-use tow_host::files::{Progress, Source};
+use tow_host::files::Source;
 use tow_net::Link;
 use tow_proto::message::{Get, GetReply, Reply};
 use tow_proto::{Code, Refusal};
 
 use super::{ChannelError, Peer, Served, Shared, now};
-use crate::transfer;
+use crate::transfer::{self, Run};
 
 /// Sends a file or a tree.
 pub(super) async fn get(
@@ -21,7 +19,8 @@ pub(super) async fn get(
     let root = peer.grant.read(now())?.root().clone();
     let _slot = shared.slots.take(peer)?;
     let machine = shared.id.to_string();
-    let source = spawn_blocking(move || Source::offer(&root, &request.path, &machine))
+    let Get { path, options } = request;
+    let source = spawn_blocking(move || Source::offer(&root, &path, &machine))
         .await
         .map_err(|_| Refusal::from(Code::Internal))??;
     link.send_head(&Reply::Ok(GetReply {
@@ -29,6 +28,6 @@ pub(super) async fn get(
         name: source.name().clone(),
         source: source.source().clone(),
     }));
-    let outcome = transfer::send(link, source, Arc::new(Progress::default())).await?;
+    let outcome = transfer::send(link, source, Run { options, ..Run::default() }).await?;
     Ok(Served::transfer(&outcome))
 }

@@ -1,16 +1,14 @@
 //! `put`, serving: the receiver's side.
 
-use std::sync::Arc;
-
 use tokio::task::spawn_blocking;
-use tow_host::files::{Destination, Progress};
+use tow_host::files::receive::Destination;
 use tow_net::{Link, LinkEvent};
 use tow_proto::message::{Put, PutReply, Reply};
 use tow_proto::{Code, Refusal};
 
 use super::turns::{Place, Turn};
 use super::{ChannelError, Peer, Served, Shared, now};
-use crate::transfer;
+use crate::transfer::{self, Run};
 
 /// Takes a file or a tree.
 pub(super) async fn put(
@@ -24,15 +22,15 @@ pub(super) async fn put(
     let key = peer.owner();
     let (owner, source) = (key.clone(), request.source.0.clone());
     let destination = spawn_blocking(move || {
-        let Put { path, kind, name, source, options: _ } = request;
-        Destination::prepare(&root, &path, kind, &name, &source, &key)
+        let Put { path, kind, name, source, options } = request;
+        Destination::prepare(&root, &path, kind, &name, &source, &key, &options)
     })
     .await
     .map_err(|_| Refusal::from(Code::Internal))??;
     let path = destination.path().0.clone();
     let _turn = turn(shared, link, Place { owner, source, path }).await?;
     link.send_head(&Reply::Ok(PutReply { path: destination.path().clone() }));
-    let outcome = transfer::receive(link, destination, Arc::new(Progress::default())).await?;
+    let outcome = transfer::receive(link, destination, Run::default()).await?;
     Ok(Served::transfer(&outcome))
 }
 

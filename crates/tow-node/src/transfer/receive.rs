@@ -1,0 +1,137 @@
+//! The receiver's end of a link.
+
+use std::ops::ControlFlow;
+
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::task::spawn_blocking;
+use tow_host::files::item::Item;
+use tow_host::files::receive::{Answerer, Destination, Receiver, Step};
+use tow_net::{Link, Reading};
+use tow_proto::message::Summary;
+use tow_proto::transfer::{Event, Question};
+use tow_proto::{Code, Refusal};
+
+use super::{
+    ANSWERS_WAITING_MAX, EVENTS_WAITING_MAX, ITEMS_WAITING_MAX, Outcome, QUESTIONS_WAITING_MAX, Run,
+    TransferError, item, join, send_item,
+};
+
+/// Receives into `destination`.
+///
+/// # Errors
+/// See [`TransferError`]. What has arrived is kept for the next time.
+pub async fn receive(
+    link: &mut Link,
+    destination: Destination,
+    run: Run,
+) -> Result<Outcome, TransferError> {
+    let (receiver, answerer) = destination.open(run.progress, run.watch);
+    let stop = receiver.stopper();
+    let (items, queue) = mpsc::channel(ITEMS_WAITING_MAX);
+    let (events, mut said) = mpsc::channel(EVENTS_WAITING_MAX);
+    let (questions, asked) = mpsc::channel(QUESTIONS_WAITING_MAX);
+    let (answers, mut answered) = mpsc::channel(ANSWERS_WAITING_MAX);
+    let writer = spawn_blocking(move || write(receiver, queue, &events));
+    let teller = spawn_blocking(move || answer(answerer, asked, &answers));
+    let mut outcome = Outcome::default();
+    let mut pending = None;
+    let result = loop {
+        tokio::select! {
+            event = link.next_event() => match event.map_err(Into::into).and_then(item) {
+                Ok(None) => {}
+                Ok(Some(item)) => match sort(item, &questions, &mut outcome) {
+                    Ok(None) => {}
+                    // Where the writer has ended, the end of its answers says how.
+                    Ok(Some(item)) => if let Err(TrySendError::Full(item)) = items.try_send(item) {
+                        pending = Some(item);
+                        link.set_reading(Reading::Off);
+                    }
+                    Err(error) => break Err(error),
+                },
+                Err(error) => break Err(error),
+            },
+            permit = items.reserve(), if pending.is_some() => {
+                if let (Ok(permit), Some(item)) = (permit, pending.take()) {
+                    permit.send(item);
+                }
+                link.set_reading(Reading::On);
+            }
+            Some(item) = answered.recv(), if link.has_room() => send_item(link, item),
+            event = said.recv(), if link.has_room() => match event {
+                Some(event) => {
+                    if let Event::Failed(failure) = &event {
+                        outcome.add(failure.clone());
+                    }
+                    link.send_head(&event);
+                }
+                None => break Ok(()),
+            },
+        }
+    };
+    link.set_reading(Reading::On);
+    if result.is_err() {
+        stop.stop();
+    }
+    drop((items, said, questions, answered));
+    join(teller).await?;
+    let written = join(writer).await?;
+    result?;
+    outcome.summary = written.map_err(TransferError::Here)?;
+    link.send_head(&Event::Stored(outcome.summary));
+    Ok(outcome)
+}
+
+/// Gives questions to the one who answers, and the rest back for the one who writes.
+fn sort(
+    item: Item,
+    questions: &mpsc::Sender<Question>,
+    outcome: &mut Outcome,
+) -> Result<Option<Item>, TransferError> {
+    let Item::Event(event) = item else { return Ok(Some(item)) };
+    if let Event::Failed(failure) = &event {
+        outcome.add(failure.clone());
+    }
+    let Some(question) = event.question() else { return Ok(Some(Item::Event(event))) };
+    let refuse = |code| Err(TransferError::Here(Refusal::new(code)));
+    if let Err(code) = question.check() {
+        return refuse(code);
+    }
+    match questions.try_send(question) {
+        Err(TrySendError::Full(_)) => refuse(Code::TooLong),
+        _ => Ok(None),
+    }
+}
+
+/// The writer's thread: until the sender has finished, or the link is gone.
+fn write(
+    mut receiver: Receiver,
+    mut queue: mpsc::Receiver<Item>,
+    events: &mpsc::Sender<Event>,
+) -> Result<Summary, Refusal> {
+    // What can't be sent any more has no reader.
+    let mut say = |event| drop(events.blocking_send(event));
+    while let Some(item) = queue.blocking_recv() {
+        if receiver.handle(item, &mut say)? == Step::Finished {
+            return Ok(receiver.finish(&mut say));
+        }
+    }
+    Err(Code::Io.into())
+}
+
+/// The answering thread: says what is there, then answers until nobody asks any more.
+fn answer(
+    mut answerer: Answerer,
+    mut asked: mpsc::Receiver<Question>,
+    answers: &mpsc::Sender<Item>,
+) {
+    let mut emit = |item| match answers.blocking_send(item) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    };
+    let mut flow = answerer.have(&mut emit);
+    while flow.is_continue()
+        && let Some(question) = asked.blocking_recv()
+    {
+        flow = answerer.answer(question, &mut emit);
+    }
+}
