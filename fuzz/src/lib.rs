@@ -13,6 +13,7 @@ use tow_proto::message::{
     Attached, Credit, End, Entry, FirstHead, GetReply, Invited, KeyRmDone, Keys, Killed, PutReply,
     Reply, Request, RunEvent, RunReply, SessionList, Status, TransferEvent, Upward,
 };
+use tow_proto::transfer::{Columns, Event, PACK_BODY_MAX, Pack, PackWriter, Record};
 use tow_proto::{ByteString, json};
 
 /// The decoder says the same about a stream however it is cut up, and it agrees with a reading of
@@ -64,6 +65,7 @@ pub fn head(input: &[u8]) {
     round_trip::<RunEvent>(input);
     round_trip::<Upward>(input);
     round_trip::<TransferEvent>(input);
+    round_trip::<Event>(input);
     round_trip::<Vec<Entry>>(input);
     round_trip::<End>(input);
     round_trip::<Credit>(input);
@@ -71,6 +73,55 @@ pub fn head(input: &[u8]) {
     if let Some(name) = round_trip::<ByteString>(input) {
         assert!(!name.to_string().chars().any(char::is_control), "{name:?} on a terminal");
     }
+}
+
+/// A body with a good hash is read to its end or to one error; what was read is written so that it
+/// is read as the same again, and no name in it leads astray.
+///
+/// Byte 0 picks the columns and whether the rest is a body or a whole payload.
+pub fn pack(input: &[u8]) {
+    let [mode, rest @ ..] = input else { return };
+    let columns = Columns { owners: mode & 1 != 0, hashes: mode & 2 != 0 };
+    let payload = match mode & 4 {
+        0 => [&[0][..], blake3::hash(rest).as_bytes(), rest].concat(),
+        _ => rest.to_vec(),
+    };
+    let Ok(pack) = Pack::open(payload, columns) else { return };
+    assert!(pack.body().len() <= PACK_BODY_MAX);
+    let mut writer = PackWriter::new(0, columns);
+    let mut read = Vec::new();
+    let mut is_whole = true;
+    for record in pack.records() {
+        assert!(is_whole, "nothing after an error");
+        match record {
+            Ok(record) => {
+                writer.record(&record);
+                read.push(record);
+            }
+            Err(_) => is_whole = false,
+        }
+    }
+    for record in &read {
+        match record {
+            Record::File { name, .. } | Record::Delete { name } => {
+                assert!(!name.is_empty() && !name.contains(&b'/') && *name != b"..");
+            }
+            Record::Enter { path } | Record::Large { path, .. } => {
+                assert!(
+                    !path.starts_with(b"/")
+                        && path.split(|byte| *byte == b'/').all(|name| name != b"..")
+                );
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(writer.body_len() == pack.body().len(), is_whole);
+    if writer.body_len() > PackWriter::BODY_MAX {
+        return;
+    }
+    let again = Pack::open(writer.seal(None), columns).expect("what we write, we read");
+    assert!(pack.body().starts_with(again.body()), "there is one way to write a record");
+    assert!(again.records().eq(read.into_iter().map(Ok)));
 }
 
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(input: &[u8]) -> Option<T> {

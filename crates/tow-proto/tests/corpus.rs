@@ -19,6 +19,11 @@ fn every_kept_head_is_written_as_it_was_understood() {
     assert!(replay("head", bodies::head) >= 20);
 }
 
+#[test]
+fn every_kept_pack_is_read_to_its_end_or_to_an_error() {
+    assert!(replay("pack", bodies::pack) >= 20);
+}
+
 /// Runs `body` over a committed corpus; how many inputs there were.
 fn replay(target: &str, body: fn(&[u8])) -> usize {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);

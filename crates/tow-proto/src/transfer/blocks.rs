@@ -183,28 +183,24 @@ impl Matcher {
         mut sum: Sum,
     ) -> (usize, Option<usize>) {
         let len = self.block_len;
-        let mut paid = from;
-        let leaving = bytes.get(from..).unwrap_or_default();
-        let entering = bytes.get(from + len..).unwrap_or_default();
-        let steps = end - from;
         let mut at = from;
-        for (old, new) in leaving.iter().zip(entering).take(steps) {
-            sum = sum.roll(*old, *new, len);
-            at += 1;
-            if !self.table.may_have(sum.value()) {
-                continue;
-            }
-            self.earn(at - paid);
-            paid = at;
+        while let Some(steps) = {
+            let leaving = bytes.get(at..end).unwrap_or_default();
+            let entering = bytes.get(at + len..).unwrap_or_default();
+            self.table.filter.skip(leaving, entering, len, &mut sum)
+        } {
+            at += steps;
+            self.earn(steps);
             if let Some(block) = bytes.get(at..at + len)
                 && let Some(found) = self.look_up(sum, block)
             {
                 return (at, Some(found));
             }
         }
-        self.earn(at - paid);
+        let last = end.min(bytes.len().saturating_sub(len)).max(at);
+        self.earn(last - at);
         self.missed = Some(sum);
-        (at, None)
+        (last, None)
     }
 
     fn earn(&mut self, bytes: usize) {
@@ -216,10 +212,10 @@ impl Matcher {
     fn look_up(&mut self, sum: Sum, block: &[u8]) -> Option<usize> {
         let mut known = None;
         let (seed, cost) = (self.seed, self.block_len as u64);
+        if self.credit < cost {
+            return None;
+        }
         for index in self.table.candidates(sum.value()) {
-            if known.is_none() && self.credit < cost {
-                return None;
-            }
             let hash = *known.get_or_insert_with(|| hash(block, seed));
             if self.table.signatures.get(index).is_some_and(|found| found.hash == hash) {
                 return Some(index);
@@ -242,8 +238,9 @@ fn literal(bytes: &[u8], out: &mut dyn FnMut(Found<'_>)) {
 /// end of the block, the last one having 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sum {
-    bytes: u16,
-    distances: u16,
+    /// Modulo 2^32 here, which 2^16 divides.
+    bytes: u32,
+    distances: u32,
 }
 
 impl Sum {
@@ -262,8 +259,8 @@ impl Sum {
         for lane in 0..LANES {
             let in_rows = before[lane].wrapping_mul(LANES as u16);
             let in_row = bytes[lane].wrapping_mul((LANES - lane) as u16);
-            sum.bytes = sum.bytes.wrapping_add(bytes[lane]);
-            sum.distances = sum.distances.wrapping_add(in_rows).wrapping_add(in_row);
+            sum.bytes = sum.bytes.wrapping_add(bytes[lane].into());
+            sum.distances = sum.distances.wrapping_add(in_rows.wrapping_add(in_row).into());
         }
         for byte in rest {
             sum.bytes = sum.bytes.wrapping_add((*byte).into());
@@ -275,15 +272,15 @@ impl Sum {
     /// Of the block one byte on.
     #[inline]
     fn roll(self, leaves: u8, enters: u8, len: usize) -> Self {
-        let (leaves, enters) = (u16::from(leaves), u16::from(enters));
+        let (leaves, enters) = (u32::from(leaves), u32::from(enters));
         let bytes = self.bytes.wrapping_sub(leaves).wrapping_add(enters);
-        let gone = (len as u16).wrapping_mul(leaves);
+        let gone = (len as u32).wrapping_mul(leaves);
         Self { bytes, distances: self.distances.wrapping_sub(gone).wrapping_add(bytes) }
     }
 
     #[inline]
     fn value(self) -> u32 {
-        u32::from(self.bytes) | u32::from(self.distances) << 16
+        (self.bytes & 0xffff) | self.distances << 16
     }
 }
 
@@ -294,8 +291,13 @@ struct Table {
     signatures: Vec<Signature>,
     /// Indices of blocks, or [`EMPTY`].
     slots: Vec<u32>,
-    /// A bit for each of more places than there are slots: most positions are over with it.
-    filter: Vec<u64>,
+    filter: Filter,
+}
+
+/// A bit for each of more places than there are slots: most positions are over with it.
+#[derive(Debug)]
+struct Filter {
+    bits: Vec<u64>,
     shift: u32,
 }
 
@@ -304,8 +306,10 @@ impl Table {
         let bits = (signatures.len() * 2).next_power_of_two().ilog2().max(4);
         let mut table = Self {
             slots: vec![EMPTY; (1 << bits) + PROBES],
-            filter: vec![0; 1 << (bits + FILTER_BITS).saturating_sub(6)],
-            shift: u32::BITS - bits - FILTER_BITS,
+            filter: Filter {
+                bits: vec![0; 1 << (bits + FILTER_BITS).saturating_sub(6)],
+                shift: u32::BITS - bits - FILTER_BITS,
+            },
             signatures,
         };
         for index in 0..table.signatures.len() {
@@ -316,7 +320,7 @@ impl Table {
 
     fn insert(&mut self, index: usize) {
         let Some(signature) = self.signatures.get(index).copied() else { return };
-        let place = self.place(signature.sum);
+        let place = self.filter.place(signature.sum);
         for slot in self.slots.iter_mut().skip(place >> FILTER_BITS).take(PROBES) {
             if *slot == EMPTY {
                 *slot = index as u32;
@@ -326,11 +330,21 @@ impl Table {
                 return;
             }
         }
-        if let Some(word) = self.filter.get_mut(place >> 6) {
+        if let Some(word) = self.filter.bits.get_mut(place >> 6) {
             *word |= 1 << (place & 63);
         }
     }
 
+    fn candidates(&self, sum: u32) -> impl Iterator<Item = usize> + '_ {
+        let slots = self.slots.iter().skip(self.filter.place(sum) >> FILTER_BITS).take(PROBES);
+        let indices = slots.take_while(|slot| **slot != EMPTY).map(|slot| *slot as usize);
+        indices.filter(move |index| {
+            self.signatures.get(*index).is_some_and(|signature| signature.sum == sum)
+        })
+    }
+}
+
+impl Filter {
     /// Multiplicative hashing after Knuth: the high bits depend on all bits of the sum.
     #[inline]
     fn place(&self, sum: u32) -> usize {
@@ -340,15 +354,20 @@ impl Table {
     #[inline]
     fn may_have(&self, sum: u32) -> bool {
         let place = self.place(sum);
-        self.filter.get(place >> 6).is_some_and(|word| word >> (place & 63) & 1 == 1)
+        self.bits.get(place >> 6).is_some_and(|word| word >> (place & 63) & 1 == 1)
     }
 
-    fn candidates(&self, sum: u32) -> impl Iterator<Item = usize> + '_ {
-        let slots = self.slots.iter().skip(self.place(sum) >> FILTER_BITS).take(PROBES);
-        let indices = slots.take_while(|slot| **slot != EMPTY).map(|slot| *slot as usize);
-        indices.filter(move |index| {
-            self.signatures.get(*index).is_some_and(|signature| signature.sum == sum)
-        })
+    /// Rolls `sum` on, to the next position that may have a block: how many bytes that is. `None`
+    /// at the end of either slice.
+    fn skip(&self, leaving: &[u8], entering: &[u8], len: usize, sum: &mut Sum) -> Option<usize> {
+        let mut rolled = *sum;
+        let mut pairs = leaving.iter().zip(entering);
+        let found = pairs.position(|(leaves, enters)| {
+            rolled = rolled.roll(*leaves, *enters, len);
+            self.may_have(rolled.value())
+        });
+        *sum = rolled;
+        found.map(|at| at + 1)
     }
 }
 
@@ -356,8 +375,8 @@ const USUAL_BLOCKS_MAX: u64 = 1 << 18;
 const LANES: usize = 32;
 const PROBES: usize = 16;
 const EMPTY: u32 = u32::MAX;
-/// The filter has 2^3 times as many bits as there are slots.
-const FILTER_BITS: u32 = 3;
+/// The filter has 2^4 times as many bits as there are slots.
+const FILTER_BITS: u32 = 4;
 /// What may be hashed in vain: so many bytes for each byte that is passed…
 const CREDIT_PER_BYTE: u64 = 8;
 /// …and so many blocks at once.

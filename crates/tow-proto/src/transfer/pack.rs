@@ -84,6 +84,15 @@ impl PackWriter {
     /// Appends a record. The caller sees to it that there is room.
     pub fn record(&mut self, record: &Record<'_>) {
         record::write(record, self.columns, &mut self.buffer);
+        self.make_room();
+    }
+
+    /// Once it is more than a few records, it will most likely be filled: grown at one go.
+    fn make_room(&mut self) {
+        let whole = self.headroom + PACK_LEN_MAX;
+        if self.buffer.len() > FEW_LEN && self.buffer.capacity() < whole {
+            self.buffer.reserve_exact(whole.saturating_sub(self.buffer.len()));
+        }
     }
 
     /// Appends a `file` of `len` bytes that `fill` appends to the vector it is given: it changes
@@ -100,6 +109,7 @@ impl PackWriter {
     ) -> Result<Filled, E> {
         let start = self.buffer.len();
         record::put_file(name, meta, len, self.columns, &mut self.buffer);
+        self.make_room();
         let content = self.buffer.len();
         self.buffer.reserve(len);
         let outcome = fill(&mut self.buffer);
@@ -304,6 +314,8 @@ fn decompress(packed: &[u8]) -> Result<Vec<u8>, PackError> {
     zstd::bulk::decompress(packed, len).map_err(|_| PackError::Malformed)
 }
 
+/// Where a pack begins to be more than a few records, in bytes.
+const FEW_LEN: usize = 16 << 10;
 const FLAGS_LEN: usize = 1;
 /// Flags and hash.
 const FRONT_LEN: usize = FLAGS_LEN + blake3::OUT_LEN;
