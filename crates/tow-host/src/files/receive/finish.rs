@@ -27,9 +27,12 @@ impl Receiver {
         if matches!(self.state, State::Finished) {
             self.make_hards(out);
             self.forget_partials();
+        }
+        // Before the top gets its time.
+        self.end_scratch();
+        if matches!(self.state, State::Finished) {
             self.dress_dirs(out);
         }
-        self.end_scratch();
         let unsettled = std::mem::take(&mut self.unsettled);
         if self.shared.options.durable != Durable::None
             && let Err(code) = unsettled.settle()

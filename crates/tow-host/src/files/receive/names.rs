@@ -7,7 +7,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, statat, unlinkat};
 
 use super::dirs::Dir;
-use crate::files::tree::names_in;
+use crate::files::tree::{names_in, open_dir};
 
 /// What is known of file systems that fold names, and of one directory on such a one.
 #[derive(Debug)]
@@ -83,7 +83,9 @@ impl Current {
     fn read(dir: &Dir) -> Self {
         let mut current =
             Self { path: dir.path.clone(), exact: HashSet::new(), folded: HashMap::new() };
-        for (name, _) in names_in(&dir.handle).unwrap_or_default() {
+        // A handle of its own: one that was read is at its end.
+        let names = open_dir(&dir.handle, b"").and_then(|dir| names_in(&dir));
+        for (name, _) in names.unwrap_or_default() {
             current.add(&name);
         }
         current
