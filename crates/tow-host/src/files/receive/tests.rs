@@ -1,3 +1,5 @@
+//! File systems that do not tell upper from lower case, as a receiver sees them.
+
 use std::sync::Arc;
 
 use tow_proto::message::{EntryKind, Summary};
