@@ -86,6 +86,7 @@ fn main() -> Result<()> {
         Some(tow) => tow.canonicalize().with_context(|| format!("{}", tow.display()))?,
         None => build()?,
     };
+    ensure!(args.rounds != Some(0), "--rounds: one at least, there is no median of none");
     ensure!(args.part.is_empty() || args.cases.len() == 1, "--part is for one case");
     let cases = if args.cases.is_empty() { Case::value_variants() } else { &args.cases };
     for case in cases {

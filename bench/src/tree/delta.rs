@@ -145,14 +145,10 @@ fn insert(old: &Path, new: &Path) -> Result<()> {
 }
 
 const OURS: &str = "tow sync get";
-const CONTENDERS: [Contender; 2] = [
-    Contender::get(OURS, Tool::TowSync),
-    Contender::get("rsync over ssh get", Tool::RsyncSsh),
-];
-const COUNTED: [Contender; 2] = [
-    Contender::get(OURS, Tool::TowSync),
-    Contender::get("rsync daemon get", Tool::RsyncDaemon),
-];
+const CONTENDERS: [Contender; 2] =
+    [Contender::get(OURS, Tool::TowSync), Contender::get("rsync over ssh get", Tool::RsyncSsh)];
+const COUNTED: [Contender; 2] =
+    [Contender::get(OURS, Tool::TowSync), Contender::get("rsync daemon get", Tool::RsyncDaemon)];
 const FILE: &str = "image";
 const LEN: u64 = 1 << 30;
 const PAGE_LEN: usize = 4096;
