@@ -37,13 +37,11 @@ impl Owners {
     }
 
     /// The user's number here: that of the name where it is known, else the number itself.
-    #[allow(dead_code, reason = "the receiving end uses it")]
     pub(super) fn uid(&self, owner: &Owner) -> u32 {
         self.users.by_name.get(&owner.user).copied().unwrap_or(owner.uid)
     }
 
     /// The group's number here, likewise.
-    #[allow(dead_code, reason = "the receiving end uses it")]
     pub(super) fn gid(&self, owner: &Owner) -> u32 {
         self.groups.by_name.get(&owner.group).copied().unwrap_or(owner.gid)
     }

@@ -119,7 +119,6 @@ impl Look {
 
     /// Lists nothing but `name` in `dir`, as the top of the transfer of one file: incomplete, so that
     /// nothing follows from what else is there.
-    #[allow(dead_code, reason = "the receiving end uses it")]
     pub(super) fn list_one(&self, dir: &OwnedFd, name: &[u8], filter: Filter) -> Scanned {
         let listing = Listing::default();
         let mut found = Scanned::empty(listing, Meta::default(), filter);
@@ -330,7 +329,6 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next directory, when it is there. `None` when all were taken.
-    #[allow(dead_code, reason = "the receiving end uses it")]
     pub(super) fn next(&self) -> Option<Scanned> {
         let mut state = self.state();
         while state.found.is_empty() && !state.is_over() {
@@ -422,7 +420,6 @@ impl<'a> Scanner<'a> {
 
 /// Gives every directory beneath `top` to `emit`, each before those in it, while [`SCANNERS`] threads
 /// read on. Stops where `emit` says so.
-#[allow(dead_code, reason = "the receiving end uses it")]
 pub(super) fn scan_tree(
     top: &OwnedFd,
     look: Look,
