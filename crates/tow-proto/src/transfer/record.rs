@@ -215,7 +215,7 @@ pub(super) fn put_listing(
 ) {
     put_path(TAG_LISTING, &listing.path, out);
     let incomplete = if listing.is_complete { 0 } else { FLAG_INCOMPLETE };
-    put_number(u64::from(more) * FLAG_MORE | incomplete, out);
+    put_number((u64::from(more) * FLAG_MORE) | incomplete, out);
     put_number(entries.len() as u64, out);
     entries.iter().for_each(|entry| put_entry(entry, columns, out));
 }
