@@ -207,7 +207,7 @@ fn send(old: &[u8], new: &[u8], len: u32, portions: &[usize]) -> Vec<Sent> {
     };
     let (mut rest, mut lengths) = (new, portions.iter().cycle());
     while !rest.is_empty() {
-        let (now, later) = rest.split_at((*lengths.next().unwrap()).min(rest.len()));
+        let (now, later) = rest.split_at((*lengths.next().expect("a cycle")).min(rest.len()));
         matcher.push(now, &mut take);
         rest = later;
     }

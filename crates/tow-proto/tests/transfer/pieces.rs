@@ -108,7 +108,7 @@ fn root(file: &[u8], order: &[u64]) -> Option<Hash> {
 }
 
 fn piece(file: &[u8], index: u64) -> PieceHash {
-    let range = Pieces::new(file.len() as u64).range(index).unwrap();
+    let range = Pieces::new(file.len() as u64).range(index).expect("a piece");
     let mut tally = PieceTally::new(file.len() as u64, index);
     for portion in file[range.start as usize..range.end as usize].chunks(100_003) {
         tally.update(portion);
