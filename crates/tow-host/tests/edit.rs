@@ -383,7 +383,7 @@ fn a_directory_on_the_way_swapped_for_a_link_never_lets_an_edit_out() {
                 match result {
                     Ok(()) => done += 1,
                     Err(Code::OutsideRoot | Code::NotFound | Code::Exists | Code::Busy) => {
-                        refused += 1
+                        refused += 1;
                     }
                     Err(code) => panic!("{code:?}"),
                 }

@@ -116,9 +116,8 @@ fn route(each: &Each, sources: &[OsString], destination: OsString) -> Result<Rou
 
 /// Whether both are one machine, as far as we know.
 fn is_same(one: &Host, other: &Host) -> bool {
-    let (key, other_key) = (one.target.key, other.target.key);
-    (key.is_some() && key == other_key)
-        || (key == other_key && one.target.addresses == other.target.addresses)
+    let (one, other) = (&one.target, &other.target);
+    one.key == other.key && (one.key.is_some() || one.addresses == other.addresses)
 }
 
 /// Whether what is moved goes into `path`. Who may not look only says so with a slash at the end.
