@@ -171,7 +171,7 @@ fn of_files() -> Vec<Message> {
         gid: 1_000,
         links: 1,
         device: 2_049,
-        inode: u64::MAX,
+        inode: 131_073,
         mtime: MTIME,
         ctime: Mtime(1_700_000_000, 6),
         atime: Mtime(1_700_000_000, 7),
