@@ -11,7 +11,7 @@ use tow_proto::classic::{self, FileHeader};
 use tow_proto::frame::{self, Decoder, Frame, FrameError, Kind, PREFIX_LEN, Trust};
 use tow_proto::message::{
     Attached, Credit, End, Entry, FirstHead, GetReply, Invited, KeyRmDone, Keys, Killed, PutReply,
-    Reply, Request, RunEvent, RunReply, SessionList, Status, TransferEvent, Upward,
+    Reply, Request, RunEvent, RunReply, SessionList, Status, Upward,
 };
 use tow_proto::transfer::{Columns, Event, PACK_BODY_MAX, Pack, PackWriter, Record};
 use tow_proto::{ByteString, json};
@@ -64,7 +64,6 @@ pub fn head(input: &[u8]) {
     round_trip::<Reply<Status>>(input);
     round_trip::<RunEvent>(input);
     round_trip::<Upward>(input);
-    round_trip::<TransferEvent>(input);
     round_trip::<Event>(input);
     round_trip::<Vec<Entry>>(input);
     round_trip::<End>(input);

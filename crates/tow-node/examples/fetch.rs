@@ -24,7 +24,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let state = PathBuf::from(state);
     let socket = state.join("node.sock");
     let state = StateDir::open(Layout { config: state.clone(), socket, state })?;
-    let client = Client::new(&Identity::load_or_create(&state.user_key_path())?, "fetch", "example")?;
+    let client =
+        Client::new(&Identity::load_or_create(&state.user_key_path())?, "fetch", "example")?;
     let hosts = Hosts::load(&state.hosts_path())?;
     let host = hosts.find(host).ok_or("unknown machine: `tow join` first")?;
     let addresses = host.addresses.iter().filter_map(|address| address.parse().ok()).collect();

@@ -76,9 +76,7 @@ pub enum TransferError {
     },
 }
 
-async fn join<T>(
-    thread: impl Future<Output = Result<T, JoinError>>,
-) -> Result<T, TransferError> {
+async fn join<T>(thread: impl Future<Output = Result<T, JoinError>>) -> Result<T, TransferError> {
     thread.await.map_err(|_| TransferError::Here(Code::Internal.into()))
 }
 

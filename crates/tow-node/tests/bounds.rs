@@ -13,17 +13,15 @@ use tokio::time::{sleep, timeout};
 use tow_net::Link;
 use tow_node::grant::Right;
 use tow_node::identity::Identity;
-use tow_proto::message::{
-    EntryKind, FirstHead, Get, GetReply, Hello, Ls, Mtime, Put, PutReply, Request, TransferEvent,
-};
-use tow_proto::transfer::Options;
+use tow_proto::message::{EntryKind, FirstHead, Get, GetReply, Hello, Ls, Put, PutReply, Request};
+use tow_proto::transfer::{Columns, Event, Meta, Options, PackWriter, Record};
 use tow_proto::{ByteString, Code, Decoder, Kind, Trust, frame, json};
 
 fn path(path: &std::path::Path) -> ByteString {
     path.to_str().unwrap().into()
 }
 
-async fn next_event(link: &mut Link) -> TransferEvent {
+async fn next_event(link: &mut Link) -> Event {
     json::from_slice(&next(link).await.payload).unwrap()
 }
 
@@ -39,17 +37,16 @@ async fn a_sender_that_reads_no_answers_is_not_listened_to_for_ever() {
         options: Options::default(),
     };
     let _: PutReply = ask(&mut link, &Request::Put(put)).await.unwrap();
-    assert_eq!(next_event(&mut link).await, TransferEvent::HaveEnd);
+    assert_eq!(next_event(&mut link).await, Event::HaveEnd);
     // Each fails, because its directory is missing, and the answer has its path twice.
     let missing = format!("no{}", format!("/{}", "x".repeat(250)).repeat(15));
-    let event = TransferEvent::Link {
-        path: missing.as_str().into(),
-        target: "x".into(),
-        mtime: Mtime(0, 0),
-    };
+    let mut pack = PackWriter::new(0, Columns::default());
+    pack.record(&Record::Enter { path: missing.as_bytes() });
+    pack.record(&Record::Link { name: b"x", meta: Meta::default(), target: b"x" });
+    let pack = pack.seal(None);
     let mut sent = 0;
     let is_stopped = loop {
-        (0..50).for_each(|_| link.send_head(&event));
+        (0..50).for_each(|_| link.send(Kind::Pack, &pack));
         sent += 50;
         if timeout(Duration::from_secs(2), link.flushed()).await.is_err() {
             break true;
@@ -60,12 +57,12 @@ async fn a_sender_that_reads_no_answers_is_not_listened_to_for_ever() {
     };
     assert!(is_stopped, "80 MB of answers wait for a peer that does not read them");
     // Whoever reads after all gets all of them.
-    link.send_head(&TransferEvent::Finish);
+    link.send_head(&Event::Finish);
     let mut failed = 0;
     let summary = loop {
         match next_event(&mut link).await {
-            TransferEvent::Failed(_) => failed += 1,
-            TransferEvent::Stored(summary) => break summary,
+            Event::Failed(_) => failed += 1,
+            Event::Stored(summary) => break summary,
             other => panic!("{other:?}"),
         }
     };

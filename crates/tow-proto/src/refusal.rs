@@ -133,7 +133,7 @@ codes! {
     /// Another file system than where it would have to be.
     OtherFileSystem = 45, You, false, "on another file system";
     /// A directory can't be moved into itself.
-    IntoItself = 46, You, false, "a directory can't be moved into itself";
+    IntoItself = 46, You, false, "a directory can't go into itself";
     /// Everything would be deleted because the source is empty.
     EmptySource = 47, You, false, "the source is empty: nothing was deleted";
 

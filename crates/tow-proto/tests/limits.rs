@@ -9,9 +9,9 @@ use tow_proto::frame::{self, DATA_LEN_MAX, Decoder, Frame, FrameError, Kind, PIN
 use tow_proto::json::{self, DEPTH_MAX, JsonError};
 use tow_proto::message::{
     Attached, Credit, Ended, EndedBy, Entry, ExitRecord, FirstHead, Hello, Lease, Program, Reply,
-    Request, RunEvent, RunReply, SessionInfo, SessionList, Status, StreamTotal, TransferEvent,
-    Upward,
+    Request, RunEvent, RunReply, SessionInfo, SessionList, Status, StreamTotal, Upward,
 };
+use tow_proto::transfer::Event;
 
 #[path = "limits/packs.rs"]
 mod packs;
@@ -376,8 +376,8 @@ fn verbs_and_events_of_a_later_version_are_unknown_whatever_comes_with_them() {
     let later = br#"{"event":"teleport","rows":24,"cols":80}"#;
     assert_eq!(json::from_slice::<Upward>(later).expect("understood"), Upward::Unknown);
     let later = br#"{"size":[],"event":"xattr","path":{"b64":"/w=="}}"#;
-    let read = json::from_slice::<TransferEvent>(later).expect("understood");
-    assert_eq!(read, TransferEvent::Unknown);
+    let read = json::from_slice::<Event>(later).expect("understood");
+    assert_eq!(read, Event::Unknown);
     assert!(json::from_slice::<Request>(br#"{"verb":0}"#).is_err(), "a verb is a name");
     assert!(json::from_slice::<Request>(br#"{"path":"a"}"#).is_err(), "a verb is needed");
 }

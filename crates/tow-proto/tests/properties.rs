@@ -4,13 +4,12 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use tow_proto::byte_string::escape;
-use tow_proto::content::Hash;
 use tow_proto::frame::{self, Decoder, Frame, Kind, PREFIX_LEN, Trust};
 use tow_proto::json::big::EXACT_MAX;
 use tow_proto::message::{
-    Attached, Confirm, Credit, EntryKind, Failure, FirstHead, Have, HaveState, Hello, Invite, Join,
-    KeyRm, Ls, Mkdir, Move, Mtime, Read, Remove, Reply, Request, Rights, RunEvent, RunReply,
-    SessionList, Stat, TransferEvent, Upward, Welcome, piece_len,
+    Attached, Confirm, Credit, EntryKind, FirstHead, Hello, Invite, Join, KeyRm, Ls, Mkdir, Move,
+    Mtime, Read, Remove, Reply, Request, Rights, RunEvent, RunReply, SessionList, Stat, Upward,
+    Welcome,
 };
 use tow_proto::{ByteString, Code, Refusal, json};
 
@@ -90,7 +89,6 @@ proptest! {
     fn no_bytes_make_the_json_readers_panic(bytes in vec(any::<u8>(), 0..200)) {
         let _ = json::from_slice::<Request>(&bytes);
         let _ = json::from_slice::<FirstHead>(&bytes);
-        let _ = json::from_slice::<TransferEvent>(&bytes);
         let _ = json::from_slice::<RunEvent>(&bytes);
         let _ = json::from_slice::<Upward>(&bytes);
     }
@@ -130,11 +128,6 @@ proptest! {
     }
 
     #[test]
-    fn transfer_events_survive_json(event in any_transfer_event()) {
-        prop_assert_eq!(json::from_slice::<TransferEvent>(&json::to_vec(&event))?, event);
-    }
-
-    #[test]
     fn replies_about_sessions_survive_json(
         run in any_reply(any_run_reply()),
         attached in any_reply(any_attached()),
@@ -169,13 +162,6 @@ proptest! {
             prop_assert!(read == RunEvent::Unknown || is_lease, "{:?}", read);
         }
     }
-
-    #[test]
-    fn a_partial_file_of_any_length_has_at_most_1024_pieces(len in any::<u64>()) {
-        let piece = piece_len(len);
-        prop_assert!(piece >= 4 << 20 && piece.is_power_of_two());
-        prop_assert!(len.div_ceil(piece) <= 1024);
-    }
 }
 
 fn encode(frames: &[Frame]) -> Vec<u8> {
@@ -209,10 +195,6 @@ fn any_offset() -> impl Strategy<Value = u64> {
 /// A number that JSON readers keep exact.
 fn any_number() -> impl Strategy<Value = u64> {
     0..=EXACT_MAX
-}
-
-fn any_mtime() -> impl Strategy<Value = Mtime> {
-    (any::<i64>(), any::<u32>()).prop_map(|(secs, nanos)| Mtime(secs, nanos))
 }
 
 fn any_rights() -> impl Strategy<Value = Rights> {
@@ -320,39 +302,4 @@ fn any_invite() -> impl Strategy<Value = Invite> {
             valid_secs,
             grant_secs,
         })
-}
-
-fn any_transfer_event() -> impl Strategy<Value = TransferEvent> {
-    prop_oneof![
-        any_have().prop_map(TransferEvent::Have),
-        (any_offset(), any_offset())
-            .prop_map(|(files, bytes)| TransferEvent::Plan { files, bytes }),
-        (any_name(), any::<u32>(), any_mtime())
-            .prop_map(|(path, mode, mtime)| TransferEvent::Dir { path, mode, mtime }),
-        (any_name(), any_name(), any_mtime())
-            .prop_map(|(path, target, mtime)| TransferEvent::Link { path, target, mtime }),
-        (any_name(), any_offset(), any::<u32>(), any_mtime(), any_offset()).prop_map(
-            |(path, size, mode, mtime, from)| TransferEvent::File { path, size, mode, mtime, from }
-        ),
-        (any_name(), any_offset(), any::<u32>())
-            .prop_map(|(path, size, mode)| TransferEvent::Same { path, size, mode }),
-        (any_name(), any_refusal())
-            .prop_map(|(path, why)| TransferEvent::Failed(Failure { path, why })),
-        transfers::any_summary().prop_map(TransferEvent::Stored),
-        prop::sample::select(vec![
-            TransferEvent::HaveEnd,
-            TransferEvent::Break,
-            TransferEvent::Finish,
-            TransferEvent::Unknown,
-        ]),
-    ]
-}
-
-fn any_have() -> impl Strategy<Value = Have> {
-    let state = prop_oneof![
-        (any_offset(), any_mtime()).prop_map(|(size, mtime)| HaveState::Whole { size, mtime }),
-        (any_offset(), vec(any::<[u8; 32]>().prop_map(Hash), 0..4))
-            .prop_map(|(len, pieces)| HaveState::Part { len, pieces }),
-    ];
-    (any_name(), state).prop_map(|(path, state)| Have { path, state })
 }

@@ -56,7 +56,8 @@ impl Way {
 }
 
 fn set_time(path: &Path, seconds: u64) {
-    let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    let times =
+        FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
     File::open(path).unwrap().set_times(times).unwrap();
 }
 
@@ -68,7 +69,10 @@ fn write(path: &Path, content: impl AsRef<[u8]>) {
 /// A tree with something of everything.
 fn a_tree(at: &Path) {
     for number in 0..50u64 {
-        write(&at.join(format!("small/{}/{number}", number % 7)), noise(number as usize * 97, number));
+        write(
+            &at.join(format!("small/{}/{number}", number % 7)),
+            noise(number as usize * 97, number),
+        );
     }
     write(&at.join("large"), noise(3 << 20, 5));
     write(&at.join("empty"), "");
@@ -166,7 +170,8 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
         let before = files_beneath(&dest);
         let done = pair.client.tow(way.args()).args(["--delete", "-n", "--json"]).run().ok();
         assert!(files_beneath(&dest) == before, "{way:?}");
-        let items: Vec<_> = done.json().into_iter().filter(|line| line["event"] == "item").collect();
+        let items: Vec<_> =
+            done.json().into_iter().filter(|line| line["event"] == "item").collect();
         for (change, path) in [
             ("new", "new"),
             ("new", "dir/new"),
@@ -194,7 +199,8 @@ fn what_is_excluded_is_neither_sent_nor_deleted() {
         write(&source.join("sub/.gitignore"), "ignored\n");
         write(&dest.join("old.o"), "protected");
         write(&dest.join("gone"), "gone");
-        let _ = way.sync(&pair, &["--delete", "--exclude", "*.o", "--exclude", "/build", "--gitignore"]);
+        let _ = way
+            .sync(&pair, &["--delete", "--exclude", "*.o", "--exclude", "/build", "--gitignore"]);
         for (name, is_there) in [
             ("a.o", false),
             ("a.c", true),
@@ -248,7 +254,11 @@ fn of_a_large_file_only_the_changes_travel() {
         let inode = fs::metadata(dest.join("file")).unwrap().ino();
         let done = way.sync(&pair, &[]);
         assert!(fs::read(dest.join("file")).unwrap() == new, "{way:?}");
-        assert_ne!(fs::metadata(dest.join("file")).unwrap().ino(), inode, "replaced, not written into");
+        assert_ne!(
+            fs::metadata(dest.join("file")).unwrap().ino(),
+            inode,
+            "replaced, not written into"
+        );
         assert!(done["bytes"].as_u64() < Some(200_000), "{way:?} {done}");
         assert_eq!(done["patched"], 1, "{way:?} {done}");
         // Whole, where that is asked for.
@@ -285,7 +295,11 @@ fn links_holes_modes_and_times_are_as_rsync_wants_them() {
         a_tree(&source);
         let _ = way.sync(&pair, &[]);
         let from = format!("{}/", source.display());
-        let compare = Command::new("rsync").args(["-aHni", "--checksum", "--delete"]).arg(from).arg(&dest).output();
+        let compare = Command::new("rsync")
+            .args(["-aHni", "--checksum", "--delete"])
+            .arg(from)
+            .arg(&dest)
+            .output();
         let compare = compare.expect("rsync");
         assert!(compare.status.success(), "{compare:?}");
         assert_eq!(String::from_utf8_lossy(&compare.stdout), "", "{way:?}");
@@ -382,7 +396,10 @@ fn every_way_to_be_durable_gives_the_same_files() {
         let pair = pair();
         a_tree(&pair.client.file("source"));
         let _ = Way::Up.sync(&pair, &["--durable", durable]);
-        assert!(files_beneath(&pair.host.file("dest")) == files_beneath(&pair.client.file("source")), "{durable}");
+        assert!(
+            files_beneath(&pair.host.file("dest")) == files_beneath(&pair.client.file("source")),
+            "{durable}"
+        );
     }
 }
 
@@ -408,5 +425,5 @@ fn mistakes_are_explained() {
     let _ = tow(&["sync", "nowhere", "box:b"]).fails(1, &["nowhere", "no such file"]);
     let _ = tow(&["sync", "source", "box:b", "--backup-dir", "../out"]).fails(1, &["../out"]);
     let _ = tow(&["sync", "source", "box:b", "--max-delete", "3"]).expect(2);
-    let _ = tow(&["sync", "source", "source/inner"]).fails(1, &["source"]);
+    let _ = tow(&["sync", "source", "source/inner"]).fails(1, &["source/inner", "into itself"]);
 }

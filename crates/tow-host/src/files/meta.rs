@@ -40,11 +40,6 @@ pub(super) fn timestamps(mtime: Mtime) -> Timestamps {
     }
 }
 
-/// Whether a peer's time is one: nanoseconds beyond a second would be read as commands.
-pub(super) fn is_time(mtime: Mtime) -> bool {
-    mtime.1 < 1_000_000_000
-}
-
 /// What tells whether a file is the one that it was, and unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {

@@ -2,7 +2,6 @@
 //! transfer at a time.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -12,13 +11,10 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, pwrite};
 use rustix::process::geteuid;
-use tow_proto::content::{Hash, Tally};
-use tow_proto::message::{EntryKind, piece_len};
+use tow_proto::message::EntryKind;
 use tow_proto::{ByteString, Code};
 
-use super::CHUNK_LEN_MAX;
-use super::chunk::Pool;
-use super::meta::{FileId, kind_of, size_of_file};
+use super::meta::{FileId, kind_of};
 use crate::beneath::{NAME_LEN_MAX, code_of, open_within, split_last};
 
 /// Gives partial files their names: the same for the same key, source and path.
@@ -77,11 +73,6 @@ pub(super) struct Locked {
 }
 
 impl Locked {
-    /// The number of its file system.
-    pub(super) fn device(&self) -> u64 {
-        self.id.device
-    }
-
     /// Whether the name still stands for this file.
     pub(super) fn is_named(&self, dir: &OwnedFd, name: &[u8]) -> bool {
         let named = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -102,53 +93,6 @@ impl Drop for Locked {
     /// handle too.
     fn drop(&mut self) {
         let _ = flock(&self.file, FlockOperation::Unlock);
-    }
-}
-
-/// A partial file from an earlier transfer, and what it holds.
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) file: Locked,
-    pub(super) tally: Tally,
-}
-
-impl Kept {
-    /// Opens and reads it. `None` where there is nothing of use.
-    pub(super) fn read(
-        dir: &OwnedFd,
-        partial: &[u8],
-        pool: &Arc<Pool>,
-    ) -> Option<(Self, Vec<Hash>)> {
-        let Ok(Existing::Ours(file)) = open_existing(dir, partial) else { return None };
-        let len = size_of_file(&fstat(&*file).ok()?);
-        let piece = piece_len(len);
-        let mut tally = Tally::default();
-        let mut hashes = Vec::new();
-        while tally.bytes() < len {
-            let end = len.min(tally.bytes() + piece);
-            add_to(&mut tally, &file, end, pool).ok()?;
-            hashes.push(tally.hash());
-        }
-        (len > 0).then_some((Self { file, tally }, hashes))
-    }
-
-    /// Whether the sender may have found the first `len` bytes to be right: it was given hashes of
-    /// whole pieces only.
-    pub(super) fn can_start_at(&self, len: u64) -> bool {
-        let all = self.tally.bytes();
-        len == all || (len < all && len.is_multiple_of(piece_len(all)))
-    }
-
-    /// Cuts it to its first `len` bytes, which the sender has found to be right.
-    pub(super) fn cut_to(self, len: u64, pool: &Arc<Pool>) -> Result<(Locked, Tally), Code> {
-        let Self { file, tally } = self;
-        if tally.bytes() == len {
-            return Ok((file, tally));
-        }
-        ftruncate(&*file, len).map_err(code_of)?;
-        let mut tally = Tally::default();
-        add_to(&mut tally, &file, len, pool).map_err(code_of)?;
-        Ok((file, tally))
     }
 }
 
@@ -247,19 +191,6 @@ fn lock(file: OwnedFd, id: FileId, dir: &OwnedFd, partial: &[u8]) -> Lock {
     }
     let file = Locked { file, id };
     if file.is_named(dir, partial) { Lock::Held(file) } else { Lock::OfAnother }
-}
-
-/// Reads on up to `end`.
-fn add_to(tally: &mut Tally, file: &OwnedFd, end: u64, pool: &Arc<Pool>) -> Result<(), Errno> {
-    while tally.bytes() < end {
-        let wanted = (end - tally.bytes()).min(CHUNK_LEN_MAX as u64);
-        let chunk = pool.read(file, tally.bytes(), wanted)?;
-        if chunk.payload().is_empty() {
-            return Err(Errno::IO);
-        }
-        tally.update(chunk.payload());
-    }
-    Ok(())
 }
 
 const SUFFIX: &[u8] = b".tow-part";

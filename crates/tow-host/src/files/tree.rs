@@ -2,18 +2,15 @@
 //! through all of it.
 
 use std::mem::MaybeUninit;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, statat};
+use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use tow_proto::Code;
-use tow_proto::message::EntryKind;
 
 use super::ENTRIES_MAX;
-use super::meta::kind_of;
-use crate::beneath::{DEPTH_MAX, PATH_LEN_MAX, code_of, is_name, open_within, split_last};
+use crate::beneath::{DEPTH_MAX, PATH_LEN_MAX, is_name, open_within, split_last};
 
 /// The top of a tree and the directory that was used last: entries come sorted by directory.
 #[derive(Debug)]
@@ -25,11 +22,6 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn new(top: OwnedFd) -> Self {
         Self { top: Arc::new(top), last: None }
-    }
-
-    /// The same tree with a place of its own.
-    pub(super) fn again(&self) -> Self {
-        Self { top: Arc::clone(&self.top), last: None }
     }
 
     pub(super) fn top(&self) -> &Arc<OwnedFd> {
@@ -80,59 +72,6 @@ pub(super) fn open_dir(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     open_within(top, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
 }
 
-/// What is at a path of a tree.
-#[derive(Clone, Copy)]
-pub(super) enum Found<'a> {
-    /// An entry; links are not followed.
-    Entry(&'a Stat),
-    /// It can't be looked at, or is over a limit.
-    Failed(Code),
-}
-
-/// Visits everything in the tree below `top`, the top itself first as the empty path. Each directory
-/// comes before what is in it, and first what is no directory, by the bytes of the names: so that
-/// both ends stay in one directory as long as they can, and the order is always the same.
-pub(super) fn walk(
-    top: &OwnedFd,
-    visit: &mut dyn FnMut(&[u8], Found<'_>) -> ControlFlow<()>,
-) -> ControlFlow<()> {
-    let mut seen = 0;
-    let mut waiting = vec![Vec::new()];
-    while let Some(path) = waiting.pop() {
-        let (dir, names) = match enter(top, &path) {
-            Ok((dir, stat, names)) => {
-                visit(&path, Found::Entry(&stat))?;
-                (dir, names)
-            }
-            Err(errno) => {
-                visit(&path, Found::Failed(code_of(errno)))?;
-                continue;
-            }
-        };
-        seen += names.len();
-        if seen > ENTRIES_MAX {
-            return visit(&path, Found::Failed(Code::TooLong));
-        }
-        let mut dirs = Vec::new();
-        for (name, _) in names {
-            let child = join(&path, &name);
-            if let Err(code) = check_inner_path(&child) {
-                visit(&child, Found::Failed(code))?;
-                continue;
-            }
-            match statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) if kind_of(&stat) == EntryKind::Dir => dirs.push(child),
-                Ok(stat) => visit(&child, Found::Entry(&stat))?,
-                // Gone since the directory was read: it was never part of this.
-                Err(Errno::NOENT) => {}
-                Err(errno) => visit(&child, Found::Failed(code_of(errno)))?,
-            }
-        }
-        waiting.extend(dirs.into_iter().rev());
-    }
-    ControlFlow::Continue(())
-}
-
 /// Names and types in a directory that was just opened, sorted by bytes.
 pub(super) fn names_in(dir: &OwnedFd) -> Result<Vec<(Vec<u8>, FileType)>, Errno> {
     let mut buf = [MaybeUninit::uninit(); DIR_BUF_LEN];
@@ -149,16 +88,6 @@ pub(super) fn names_in(dir: &OwnedFd) -> Result<Vec<(Vec<u8>, FileType)>, Errno>
     Ok(names)
 }
 
-type Entered = (OwnedFd, Stat, Vec<(Vec<u8>, FileType)>);
-
-fn enter(top: &OwnedFd, path: &[u8]) -> Result<Entered, Errno> {
-    let dir = open_dir(top, path)?;
-    let stat = fstat(&dir)?;
-    let names = names_in(&dir)?;
-    Ok((dir, stat, names))
-}
-
-/// The path of `name` in the directory at `parent`.
 pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     if parent.is_empty() { name.to_vec() } else { [parent, name].join(&b'/') }
 }

@@ -9,12 +9,17 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
 
 use tow_host::beneath::Root;
-use tow_host::files::{
-    Destination, HaveSet, Item, Outgoing, Progress, Receiver, Rejected, Source, Step,
-};
-use tow_proto::message::{EntryKind, Failure, Have, Summary, TransferEvent};
+use tow_host::files::item::Item;
+use tow_host::files::receive::{Destination, Step};
+use tow_host::files::send::{Answer, Inbox, Outgoing};
+use tow_host::files::{Progress, Source};
+use tow_proto::frame::PREFIX_LEN;
+use tow_proto::message::{Failure, Summary};
+use tow_proto::transfer::{Columns, Event, How, Options, Pack, Question, Record};
 use tow_proto::{ByteString, Code, Refusal};
 
 /// A directory that is removed with everything in it.
@@ -78,10 +83,10 @@ pub struct Outcome {
     pub summary: Option<Summary>,
     /// From either side.
     pub failed: Vec<Failure>,
-    pub had: Vec<Have>,
-    /// `from` of every file that was sent.
-    pub starts: Vec<(ByteString, u64)>,
+    /// Every `large`: its path and how it was sent.
+    pub larges: Vec<(ByteString, How)>,
     pub breaks: usize,
+    /// Bytes of data frames and of small files.
     pub bytes: u64,
     pub progress: Arc<Progress>,
 }
@@ -94,36 +99,60 @@ impl Outcome {
     pub fn code_of(&self, path: &str) -> Option<Code> {
         self.failed.iter().find(|one| one.path == path.into()).map(|one| one.why.code)
     }
+
+    pub fn how(&self, path: &str) -> Option<How> {
+        self.larges.iter().rfind(|(sent, _)| *sent == path.into()).map(|(_, how)| *how)
+    }
+
+    fn note(&mut self, item: &Item, columns: Columns) {
+        match item {
+            Item::Data(chunk) => self.bytes += chunk.payload().len() as u64,
+            Item::Event(Event::Break) => self.breaks += 1,
+            Item::Event(Event::Failed(failure)) => self.failed.push(failure.clone()),
+            Item::Pack(payload) => {
+                let pack = Pack::open(payload.clone(), columns).unwrap();
+                for record in pack.records() {
+                    match record.unwrap() {
+                        Record::File { content, .. } => self.bytes += content.len() as u64,
+                        Record::Large { path, how, .. } => self.larges.push((path.into(), how)),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
-/// Where a transfer goes and who makes it.
+/// Where a transfer goes, who makes it and how.
 pub struct Move<'a> {
     pub from: &'a Root,
     pub path: ByteString,
     pub to: &'a Root,
     pub dest: ByteString,
     pub key: &'a str,
+    pub options: Options,
 }
 
 impl<'a> Move<'a> {
     pub fn new(from: &'a Root, path: &str, to: &'a Root, dest: &str) -> Self {
-        Self { from, path: path.into(), to, dest: dest.into(), key: "key" }
+        let options = Options::default();
+        Self { from, path: path.into(), to, dest: dest.into(), key: "key", options }
     }
 
     pub fn run(&self) -> Result<Outcome, Refusal> {
         self.run_until(|_| ControlFlow::Continue(()))
     }
 
-    /// Goes on until `gate` stops it: called with each item before it is delivered.
+    /// Goes on until `gate` stops it: called with each item of the sender before it is delivered.
     pub fn run_until(
         &self,
         gate: impl FnMut(&Item) -> ControlFlow<()>,
     ) -> Result<Outcome, Refusal> {
         let source = Source::offer(self.from, &self.path, "box")?;
         let destination = self.prepare(&source)?;
-        let progress = Arc::new(Progress::default());
-        let outgoing = source.scan(&Progress::default());
-        deliver(outgoing, destination, progress, gate)
+        let outgoing = source.open(self.options.clone(), Arc::default(), Arc::new(()))?;
+        deliver(outgoing, destination, &self.options, gate)
     }
 
     pub fn prepare(&self, source: &Source) -> Result<Destination, Refusal> {
@@ -134,6 +163,7 @@ impl<'a> Move<'a> {
             source.name(),
             source.source(),
             self.key,
+            &self.options,
         )
     }
 }
@@ -141,79 +171,88 @@ impl<'a> Move<'a> {
 /// Carries everything from one end to the other.
 pub fn deliver(
     outgoing: Outgoing,
-    mut destination: Destination,
-    progress: Arc<Progress>,
+    destination: Destination,
+    options: &Options,
     mut gate: impl FnMut(&Item) -> ControlFlow<()>,
 ) -> Result<Outcome, Refusal> {
-    let (mut have, mut had) = (HaveSet::new(), Vec::new());
-    let _ = destination.have(&progress, &mut |one| {
-        have.add(one.clone()).unwrap();
-        had.push(one);
-        ControlFlow::Continue(())
-    });
-    let mut receiver = destination.receive(Arc::clone(&progress));
-    let rejected = Rejected::default();
+    let progress = Arc::new(Progress::default());
+    let (mut receiver, mut answerer) = destination.open(Arc::clone(&progress), Arc::new(()));
+    let (inbox, columns) = (Inbox::default(), Columns::from(options));
+    let (questions, asked) = channel::<Question>();
     let mut outcome = Outcome {
         summary: None,
         failed: Vec::new(),
-        had,
-        starts: Vec::new(),
+        larges: Vec::new(),
         breaks: 0,
         bytes: 0,
         progress,
     };
-    let mut violated = None;
-    let sent = outgoing.send(have, &rejected, &Progress::default(), &mut |item| {
-        gate(&item)?;
-        outcome.note(&item);
-        let result = receiver.handle(item, &mut |event| {
-            let TransferEvent::Failed(failure) = event else { panic!("unexpected {event:?}") };
-            rejected.reject(&failure.path);
-            outcome.failed.push(failure);
+    thread::scope(|scope| {
+        let inbox = &inbox;
+        scope.spawn(move || {
+            let mut emit = |item| {
+                match item {
+                    Item::Pack(buffer) => inbox.push(Answer::Pack(without_room(buffer))),
+                    Item::Event(Event::HaveEnd) => inbox.push(Answer::HaveEnd),
+                    item => panic!("unexpected {item:?}"),
+                }
+                ControlFlow::Continue(())
+            };
+            let _ = answerer.have(&mut emit);
+            for question in asked {
+                question.check().unwrap();
+                let _ = answerer.answer(question, &mut emit);
+            }
         });
-        match result {
-            Ok(Step::More | Step::Finished) => ControlFlow::Continue(()),
-            Err(refusal) => {
-                violated = Some(refusal);
-                ControlFlow::Break(())
+        let (mut receiver_says, mut is_cut) = (Ok(Step::More), false);
+        let sent = outgoing.send(inbox, &mut |item| {
+            let item = match item {
+                Item::Pack(buffer) => Item::Pack(without_room(buffer)),
+                Item::DataZstd(buffer) => Item::DataZstd(without_room(buffer)),
+                item => item,
+            };
+            if gate(&item).is_break() {
+                is_cut = true;
+                return ControlFlow::Break(());
             }
-        }
-    });
-    if let Some(refusal) = violated {
-        return Err(refusal);
-    }
-    if sent.is_continue() {
-        outcome.summary = Some(receiver.finish(&mut |event| {
-            if let TransferEvent::Failed(failure) = event {
+            outcome.note(&item, columns);
+            if let Item::Event(event) = &item
+                && let Some(question) = event.question()
+            {
+                questions.send(question).unwrap();
+                return ControlFlow::Continue(());
+            }
+            receiver_says = receiver.handle(item, &mut |event| {
+                let Event::Failed(failure) = event else { panic!("unexpected {event:?}") };
+                let (path, code) = (failure.path.clone(), failure.why.code);
+                inbox.push(Answer::Failed { path, code });
                 outcome.failed.push(failure);
+            });
+            match receiver_says {
+                Ok(Step::More) => ControlFlow::Continue(()),
+                Ok(Step::Finished) => {
+                    inbox.close();
+                    ControlFlow::Continue(())
+                }
+                Err(_) => ControlFlow::Break(()),
             }
-        }));
-    }
-    Ok(outcome)
-}
-
-impl Outcome {
-    fn note(&mut self, item: &Item) {
-        match item {
-            Item::Data(chunk) => self.bytes += chunk.payload().len() as u64,
-            Item::Event(TransferEvent::File { path, from, .. }) => {
-                self.starts.push((path.clone(), *from));
-            }
-            Item::Event(TransferEvent::Break) => self.breaks += 1,
-            Item::Event(TransferEvent::Failed(failure)) => self.failed.push(failure.clone()),
-            _ => {}
+        });
+        drop(questions);
+        let _ = sent?;
+        if receiver_says? == Step::Finished && !is_cut {
+            outcome.summary = Some(receiver.finish(&mut |event| {
+                if let Event::Failed(failure) = event {
+                    outcome.failed.push(failure);
+                }
+            }));
         }
-    }
+        Ok(outcome)
+    })
 }
 
-/// A receiver for items of a test's own making.
-pub fn receiver(root: &Root, dest: &str, kind: EntryKind, name: &str) -> Receiver {
-    let mut destination =
-        Destination::prepare(root, &dest.into(), kind, &name.into(), &"evil:/x".into(), "key")
-            .unwrap();
-    let progress = Arc::new(Progress::default());
-    let _ = destination.have(&progress, &mut |_| ControlFlow::Continue(()));
-    destination.receive(progress)
+fn without_room(mut buffer: Vec<u8>) -> Vec<u8> {
+    buffer.drain(..PREFIX_LEN);
+    buffer
 }
 
 /// Every path below `top` with what matters of it, sorted.

@@ -1,7 +1,9 @@
 //! A copy from one place of this machine to another: both ends in one process, without a link.
 
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -9,10 +11,10 @@ use std::sync::mpsc::{Receiver as Queue, SyncSender, sync_channel};
 use std::thread;
 
 use tokio::task::spawn_blocking;
+use tow_host::files::Source;
 use tow_host::files::item::Item;
 use tow_host::files::receive::{Answerer, Destination, Receiver, Step};
 use tow_host::files::send::{Answer, Inbox, Outgoing};
-use tow_host::files::Source;
 use tow_proto::frame::PREFIX_LEN;
 use tow_proto::message::Summary;
 use tow_proto::transfer::{Event, Question};
@@ -36,6 +38,7 @@ pub async fn local(
         let Run { options, progress, watch } = run;
         let root = local_root()?;
         let source = Source::offer(&root, &from, HERE)?;
+        check_apart(&from, &to)?;
         let (kind, name) = (source.kind(), source.name().clone());
         let destination =
             Destination::prepare(&root, &to, kind, &name, source.source(), HERE, &options)?
@@ -47,6 +50,27 @@ pub async fn local(
         copy(outgoing, ends).map(|outcome| (outcome, path))
     });
     join(copy).await?.map_err(TransferError::Here)
+}
+
+/// Refuses to copy a place into itself, for ever, or over itself.
+fn check_apart(from: &ByteString, to: &ByteString) -> Result<(), Refusal> {
+    let [from, place] = [from, to].map(|path| real(Path::new(OsStr::from_bytes(path.as_bytes()))));
+    if from.starts_with(&place) || place.starts_with(&from) {
+        return Err(Refusal::about(Code::IntoItself, to.clone()));
+    }
+    Ok(())
+}
+
+/// The real path of a place, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Ok(real), ..) => real,
+        (_, Some(parent), Some(name)) => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            real(parent).join(name)
+        }
+        _ => path.to_owned(),
+    }
 }
 
 /// Runs both ends until the receiver has said its last word.

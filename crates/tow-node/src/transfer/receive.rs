@@ -12,8 +12,8 @@ use tow_proto::transfer::{Event, Question};
 use tow_proto::{Code, Refusal};
 
 use super::{
-    ANSWERS_WAITING_MAX, EVENTS_WAITING_MAX, ITEMS_WAITING_MAX, Outcome, QUESTIONS_WAITING_MAX, Run,
-    TransferError, item, join, send_item,
+    ANSWERS_WAITING_MAX, EVENTS_WAITING_MAX, ITEMS_WAITING_MAX, Outcome, QUESTIONS_WAITING_MAX,
+    Run, TransferError, item, join, send_item,
 };
 
 /// Receives into `destination`.

@@ -18,12 +18,9 @@ use super::{ITEMS_WAITING_MAX, Outcome, Run, TransferError, item, join, send_ite
 ///
 /// # Errors
 /// See [`TransferError`].
-pub async fn send(
-    link: &mut Link,
-    source: Source,
-    run: Run,
-) -> Result<Outcome, TransferError> {
-    let outgoing = source.open(run.options, run.progress, run.watch).map_err(TransferError::Here)?;
+pub async fn send(link: &mut Link, source: Source, run: Run) -> Result<Outcome, TransferError> {
+    let outgoing =
+        source.open(run.options, run.progress, run.watch).map_err(TransferError::Here)?;
     let room = Arc::new(Notify::new());
     let inbox = Arc::new(Inbox::new({
         let room = Arc::clone(&room);

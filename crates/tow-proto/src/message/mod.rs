@@ -29,9 +29,7 @@ pub use run::{
 };
 pub use session::{Attach, Attached, Kill, Killed, SessionInfo, SessionList, SessionRm, View};
 pub use stat::{Stat, StatReply};
-pub use transfer::{
-    Failure, Get, GetReply, Have, HaveState, Put, PutReply, Summary, TransferEvent, piece_len,
-};
+pub use transfer::{Failure, Get, GetReply, Put, PutReply, Summary};
 
 use crate::content::Hash;
 use crate::json::big;

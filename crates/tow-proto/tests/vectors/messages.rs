@@ -8,9 +8,9 @@ use tow_proto::classic::FileHeader;
 use tow_proto::content::Tally;
 use tow_proto::message::{
     Attached, AuditRequest, Confirm, Credit, End, Entry, EntryKind, Failure, FirstHead, GetReply,
-    Have, HaveState, Hello, Invite, Join, JoinReply, KeyRm, Ls, Mkdir, MkdirReply, Move, MoveReply,
-    Mtime, Put, PutReply, Read, ReadEvent, Remove, RemoveReply, Reply, Request, Rights, RunEvent,
-    RunReply, SessionList, Stat, StatReply, TransferEvent, Upward, Welcome,
+    Hello, Invite, Join, JoinReply, KeyRm, Ls, Mkdir, MkdirReply, Move, MoveReply, Mtime, Put,
+    PutReply, Read, ReadEvent, Remove, RemoveReply, Reply, Request, Rights, RunEvent, RunReply,
+    SessionList, Stat, StatReply, Upward, Welcome,
 };
 use tow_proto::transfer::Options;
 use tow_proto::{Blame, ByteString, Code, Refusal, json};
@@ -133,30 +133,11 @@ fn requests() -> Vec<Message> {
 }
 
 fn of_transfers() -> Vec<Message> {
-    use TransferEvent as Event;
-    let event = |name, event: Event| message("TransferEvent", name, event);
     let get_ok =
         GetReply { kind: EntryKind::File, name: "a.txt".into(), source: "box:/srv/a.txt".into() };
-    let whole = HaveState::Whole { size: 5, mtime: MTIME };
-    let part = HaveState::Part { len: 0, pieces: vec![Tally::default().hash()] };
-    let why = Code::PermissionDenied.into();
-    let file = Event::File { path: "f".into(), size: 9, mode: 0o644, mtime: MTIME, from: 4 };
-    let dir = Event::Dir { path: "".into(), mode: 0o755, mtime: Mtime(-1, 999_999_999) };
     vec![
         message("Reply<GetReply>", "get-ok", Reply::Ok(get_ok)),
         message("Reply<PutReply>", "put-ok", Reply::Ok(PutReply { path: "/home/me/src".into() })),
-        event("have-whole", Event::Have(Have { path: "a".into(), state: whole })),
-        event("have-part", Event::Have(Have { path: "a".into(), state: part })),
-        event("have-end", Event::HaveEnd),
-        event("plan", Event::Plan { files: 2, bytes: 1 << 53 }),
-        event("dir", dir),
-        event("link", Event::Link { path: "l".into(), target: "../x".into(), mtime: MTIME }),
-        event("file", file),
-        event("same", Event::Same { path: "f".into(), size: 9, mode: 0o644 }),
-        event("break", Event::Break),
-        event("failed", Event::Failed(Failure { path: "f".into(), why })),
-        event("finish", Event::Finish),
-        event("stored", Event::Stored(transfers::summary())),
     ]
 }
 
