@@ -90,8 +90,7 @@ fn tow_proto_has_no_clock_socket_file_or_runtime() {
         "rand::",
     ];
     none(sources(&["crates/tow-proto/src"]).iter().flat_map(|source| source.uses(&words)));
-    let allowed =
-        ["base64", "blake3", "serde", "serde_json", "thiserror", "xxhash-rust", "zstd"];
+    let allowed = ["base64", "blake3", "serde", "serde_json", "thiserror", "xxhash-rust", "zstd"];
     for (section, used) in dependencies(&read(&manifest("tow-proto"))) {
         assert!(section == "dev-dependencies" || allowed.contains(&used), "tow-proto uses {used}");
     }

@@ -8,8 +8,7 @@ use tow_proto::frame::{self, Decoder, Frame, Kind, PREFIX_LEN, Trust};
 use tow_proto::json::big::EXACT_MAX;
 use tow_proto::message::{
     Attached, Confirm, Credit, EntryKind, FirstHead, Hello, Invite, Join, KeyRm, Ls, Mkdir, Move,
-    Mtime, Read, Remove, Reply, Request, Rights, RunEvent, RunReply, SessionList, Stat, Upward,
-    Welcome,
+    Read, Remove, Reply, Request, Rights, RunEvent, RunReply, SessionList, Stat, Upward, Welcome,
 };
 use tow_proto::{ByteString, Code, Refusal, json};
 

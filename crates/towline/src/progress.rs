@@ -37,7 +37,9 @@ impl Line {
         let bar = ProgressBar::with_draw_target(None, target);
         let ticker = match (is_shown, shown.json && !shown.quiet.0) {
             (true, _) => {
-                bar.set_style(ProgressStyle::with_template("{wide_msg}").expect("a valid template"));
+                bar.set_style(
+                    ProgressStyle::with_template("{wide_msg}").expect("a valid template"),
+                );
                 Some(tokio::spawn(draw(bar.clone(), name.to_owned(), progress)))
             }
             (false, true) => Some(tokio::spawn(tell(progress))),
@@ -113,7 +115,8 @@ struct Told {
 }
 
 fn console_columns() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(10))
+    rustix::termios::tcgetwinsize(std::io::stderr())
+        .map_or(80, |size| usize::from(size.ws_col).max(10))
 }
 
 fn phase_word(phase: Phase) -> &'static str {
@@ -191,7 +194,9 @@ impl Rate {
     }
 
     fn per_second(&self) -> u64 {
-        let (Some(first), Some(last)) = (self.samples.front(), self.samples.back()) else { return 0 };
+        let (Some(first), Some(last)) = (self.samples.front(), self.samples.back()) else {
+            return 0;
+        };
         let seconds = (last.0 - first.0).as_secs_f64();
         if seconds < 0.05 { 0 } else { ((last.1 - first.1) as f64 / seconds) as u64 }
     }

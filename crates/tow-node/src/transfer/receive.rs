@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::spawn_blocking;
 use tow_host::files::item::Item;
-use tow_host::files::receive::{Answerer, Destination, Receiver, Step};
+use tow_host::files::receive::{Answerer, Destination, Receiver, Step, Stop};
 use tow_net::{Link, Reading};
 use tow_proto::message::Summary;
 use tow_proto::transfer::{Event, Question};
@@ -26,7 +26,8 @@ pub async fn receive(
     run: Run,
 ) -> Result<Outcome, TransferError> {
     let (receiver, answerer) = destination.open(run.progress, run.watch);
-    let stop = receiver.stopper();
+    // A task that is dropped leaves no thread behind that hashes for nobody.
+    let mut stops = Stops(Some(receiver.stopper()));
     let (items, queue) = mpsc::channel(ITEMS_WAITING_MAX);
     let (events, mut said) = mpsc::channel(EVENTS_WAITING_MAX);
     let (questions, asked) = mpsc::channel(QUESTIONS_WAITING_MAX);
@@ -69,8 +70,10 @@ pub async fn receive(
         }
     };
     link.set_reading(Reading::On);
-    if result.is_err() {
-        stop.stop();
+    if result.is_ok() {
+        stops.0 = None;
+    } else {
+        stops.stop();
     }
     drop((items, said, questions, answered));
     join(teller).await?;
@@ -79,6 +82,23 @@ pub async fn receive(
     outcome.summary = written.map_err(TransferError::Here)?;
     link.send_head(&Event::Stored(outcome.summary));
     Ok(outcome)
+}
+
+/// Stops long work when it is dropped.
+struct Stops(Option<Stop>);
+
+impl Stops {
+    fn stop(&mut self) {
+        if let Some(stop) = self.0.take() {
+            stop.stop();
+        }
+    }
+}
+
+impl Drop for Stops {
+    fn drop(&mut self) {
+        self.stop();
+    }
 }
 
 /// Gives questions to the one who answers, and the rest back for the one who writes.

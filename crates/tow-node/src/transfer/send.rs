@@ -27,6 +27,8 @@ pub async fn send(link: &mut Link, source: Source, run: Run) -> Result<Outcome, 
         move || room.notify_one()
     }));
     let (items, mut queue) = mpsc::channel(ITEMS_WAITING_MAX);
+    // A task that is dropped leaves no thread behind that waits for answers.
+    let _closes = Closes(Arc::clone(&inbox));
     let mut reader = spawn_blocking({
         let inbox = Arc::clone(&inbox);
         move || {
@@ -84,6 +86,15 @@ pub async fn send(link: &mut Link, source: Source, run: Run) -> Result<Outcome, 
     }
     outcome.summary = result?;
     Ok(outcome)
+}
+
+/// Closes an inbox when it is dropped.
+struct Closes(Arc<Inbox>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// What the receiver says; its last word ends the transfer.

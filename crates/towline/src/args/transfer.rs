@@ -161,7 +161,8 @@ fn rate(text: &str) -> Result<u64, String> {
         "g" => 30,
         _ => return Err("expected bytes per second such as 500k or 10m".into()),
     };
-    let number: u64 = number.parse().map_err(|_| "expected bytes per second such as 500k or 10m")?;
+    let number: u64 =
+        number.parse().map_err(|_| "expected bytes per second such as 500k or 10m")?;
     let rate = number.checked_mul(1 << shift).ok_or("too much")?;
     if rate < RATE_MIN { Err("at least 1k".into()) } else { Ok(rate) }
 }
@@ -185,7 +186,8 @@ mod tests {
 
     #[test]
     fn deleting_must_be_asked_for() {
-        let parse = |line: &str| SyncArgs::try_parse_from(line.split(' ')).map(|args| args.options());
+        let parse =
+            |line: &str| SyncArgs::try_parse_from(line.split(' ')).map(|args| args.options());
         let options = parse("sync a box:b --delete --max-delete 5 -n").unwrap_or_default();
         assert!(options.exact && options.delete && options.dry_run);
         assert_eq!(options.max_delete, Some(5));

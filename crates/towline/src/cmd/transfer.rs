@@ -105,7 +105,8 @@ impl Jobs {
                 }
                 (Side::Here(from), Side::There(to)) => {
                     let host = here.host(&to.host)?;
-                    let mut job = Job { jobs: self, pool: &mut pool, host: &host, name: shown(from) };
+                    let mut job =
+                        Job { jobs: self, pool: &mut pool, host: &host, name: shown(from) };
                     job.run(async |connection, run| {
                         put::put(connection, from, to.path.clone(), run).await
                     })
@@ -129,8 +130,11 @@ impl Jobs {
     }
 
     fn attempt(&self, progress: Arc<Progress>, line: &Line) -> Run {
-        let watch: Arc<dyn Watch> =
-            if self.tells { Arc::new(Items::new(line.bar(), self.style.json)) } else { Arc::new(()) };
+        let watch: Arc<dyn Watch> = if self.tells {
+            Arc::new(Items::new(line.bar(), self.style.json))
+        } else {
+            Arc::new(())
+        };
         Run { options: self.options.clone(), progress, watch }
     }
 }
