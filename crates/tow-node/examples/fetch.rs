@@ -1,6 +1,8 @@
 //! Fetches a tree from a machine that this user knows, and says each file as it comes:
 //! `cargo run -p tow-node --example fetch -- STATE_DIR HOST PATH DEST`
 
+#![allow(clippy::print_stdout, reason = "an example says what it does")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

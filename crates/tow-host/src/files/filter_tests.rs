@@ -1,3 +1,5 @@
+//! What is excluded, by patterns and by `.gitignore` files.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

@@ -20,6 +20,7 @@ mod locale;
 mod log;
 mod login;
 mod model;
+mod position;
 mod pty;
 mod reap;
 mod registry;

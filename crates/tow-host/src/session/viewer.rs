@@ -13,6 +13,7 @@ use tow_proto::refusal::{Code, Refusal};
 use super::escape::Scanner;
 use super::log::Log;
 use super::model::Drawn;
+use super::position::{Position, RESERVED_PART};
 use super::signals;
 use super::state::{Order, Shared, State, Wake};
 use super::stdin::{Pen, Said};
@@ -124,18 +125,6 @@ struct Place {
     scanner: Option<Scanner>,
     /// The program had ended before: nobody waits for answers.
     is_replay: bool,
-}
-
-struct Position {
-    at: u64,
-    allowed: u64,
-    room: u64,
-    /// Credit that is left for what comes after a jump.
-    reserve: u64,
-    /// Nothing from here on is for this viewer.
-    until: u64,
-    is_wanted: bool,
-    is_end_told: bool,
 }
 
 /// What a look at the shared state found.
@@ -563,26 +552,6 @@ impl Place {
     }
 }
 
-impl Position {
-    /// Goes on further down; the credit goes along (PROTOCOL 3.4). Gives what counts as consumed.
-    fn jump(&mut self, to: u64) -> u64 {
-        self.allowed = self.allowed.saturating_add(to - self.at);
-        self.at = to;
-        self.consumed()
-    }
-
-    /// How far bytes may be given now of a stream that is `total` long. What does not fit into the
-    /// credit leaves some of it: so what follows a jump, a prompt behind Ctrl-C, need not wait for
-    /// the credit of a receiver that has yet to hear of the jump.
-    fn goes_to(&self, total: u64) -> u64 {
-        if total <= self.allowed { total } else { self.allowed.saturating_sub(self.reserve) }
-    }
-
-    fn consumed(&self) -> u64 {
-        self.allowed.saturating_sub(self.room).min(self.at)
-    }
-}
-
 /// Where a terminal's output stands at an offset, which may be in the middle of a sequence.
 fn scanner_at(log: &Log, offset: u64) -> Scanner {
     let before = log.readable_from(offset.saturating_sub(SCANNED_BEFORE_LEN));
@@ -606,8 +575,5 @@ const BYTES_LEN_MAX: usize = 256 << 10;
 const SCANNED_BEFORE_LEN: u64 = 4 << 10;
 /// What a terminal's Ctrl-C sends, unless it was set to something else.
 const INTERRUPT_BYTE: u8 = 0x03;
-/// So much of a terminal's window is left by a flood: 16 KiB of 256 KiB. Less than half, with which
-/// a receiver would wait for more before it grants more (PROTOCOL 3.4).
-const RESERVED_PART: u64 = 16;
 /// A viewer that is further behind than this when it interrupts gets the screen instead.
 const BEHIND_MAX: u64 = 32 << 10;
