@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use filekit::{Dir, noise};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use sendkit::{Fake, Node, Tree, load};
+use sendkit::{Fake, Gate, Node, Tree, load};
 use tow_host::files::item::Item;
 use tow_host::files::send::{Answer, Inbox};
 use tow_host::files::{Progress, Source};
@@ -23,7 +23,7 @@ use tow_proto::transfer::{How, Options};
 const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
 
 /// Calls `act` before the first content is taken.
-fn at_first_data(mut act: impl FnMut() + 'static) -> Box<dyn FnMut(&Item) -> ControlFlow<()>> {
+fn at_first_data(mut act: impl FnMut() + 'static) -> Gate {
     let mut is_done = false;
     Box::new(move |item| {
         if matches!(item, Item::Data(_)) && !is_done {

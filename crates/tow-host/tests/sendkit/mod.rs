@@ -88,6 +88,9 @@ struct Coming {
     runs: RunReader,
 }
 
+/// Called with each item before it is delivered; a break cuts the transfer there.
+pub type Gate = Box<dyn FnMut(&Item) -> ControlFlow<()>>;
+
 /// The model, what it was told, and how it behaves.
 pub struct Fake {
     pub options: Options,
@@ -97,7 +100,7 @@ pub struct Fake {
     pub notes: Arc<Notes>,
     pub progress: Arc<Progress>,
     /// Called with each item before it is taken.
-    pub gate: Box<dyn FnMut(&Item) -> ControlFlow<()>>,
+    pub gate: Gate,
     /// The questions for pieces are left to the test.
     pub parts_are_silent: bool,
     /// Partial files are gone when they are asked for.
