@@ -144,14 +144,14 @@ fn text(name: &str, now: &ProgressNow, rate: &Rate, columns: usize) -> String {
     if now.bytes_total > 0 {
         parts.push(format!("{}/{}", output::bytes(now.bytes_done), output::bytes(now.bytes_total)));
     }
-    if now.files_total > 1 {
-        parts.push(format!("{}/{} files", now.files_done, now.files_total));
-    }
     if now.phase == Phase::Moving {
         parts.push(format!("{}/s", output::bytes(rate.per_second())));
         if let Some(left) = rate.left(now) {
             parts.push(format!("{} left", clock(left)));
         }
+    }
+    if now.files_total > 1 {
+        parts.push(format!("{}/{} files", now.files_done, now.files_total));
     }
     let mut line = String::new();
     for part in parts {
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_left_out() {
         let (now, rate) = moving();
-        let whole = " 25%  1.00 GiB/4.00 GiB  12/300 files  100.00 MiB/s  0:30 left";
+        let whole = " 25%  1.00 GiB/4.00 GiB  100.00 MiB/s  0:30 left  12/300 files";
         assert_eq!(text("box:tree", &now, &rate, 120), format!("box:tree  {whole}"));
         assert_eq!(text("box:tree", &now, &rate, 70), whole);
         assert_eq!(text("box:tree", &now, &rate, 26), " 25%  1.00 GiB/4.00 GiB");
