@@ -3,7 +3,7 @@
 //! (docs/decisions/0008-keeper.md).
 //!
 //! It knows no key and no grant. A node tells it in whose name it asks and how far that goes
-//! ([`message::Scope`]), over a Unix socket that only the two can reach.
+//! (`message::Scope`), over a Unix socket that only the two can reach.
 
 mod answer;
 mod message;

@@ -1,6 +1,6 @@
 //! The serving side of every verb: accept, prove, dispatch.
 //!
-//! A link's life: [`tow_net::door`] (TLS) → [`greet`] (hello, who is it) → [`channel`] (one request
+//! A link's life: [`tow_net::door`] (TLS) → `greet` (hello, who is it) → `channel` (one request
 //! after the other, each with the grant in hand) → the end.
 
 mod admin;
