@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tow_proto::{ByteString, Code};
 
+use crate::beneath::PATH_LEN_MAX;
+
 /// Something that the receiver said.
 #[derive(Debug)]
 pub enum Answer {
@@ -31,6 +33,8 @@ pub struct Inbox {
     state: Mutex<State>,
     changed: Condvar,
     is_rejected: AtomicBool,
+    /// As in [`State`], to be looked at between two portions of a file.
+    is_closed: AtomicBool,
     room: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -65,7 +69,8 @@ impl Inbox {
     /// was none; it must not wait.
     pub fn new(room: impl Fn() + Send + Sync + 'static) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { state, changed, is_rejected: AtomicBool::new(false), room: Box::new(room) }
+        let (is_rejected, is_closed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { state, changed, is_rejected, is_closed, room: Box::new(room) }
     }
 
     /// One more. Taken in any case; a polite caller asks [`Inbox::has_room`] first.
@@ -81,7 +86,8 @@ impl Inbox {
                 if path.as_bytes() == state.current {
                     self.is_rejected.store(true, Relaxed);
                 }
-                if code == Code::Corrupt && state.corrupt.len() < CORRUPT_MAX {
+                let is_path = path.as_bytes().len() <= PATH_LEN_MAX;
+                if code == Code::Corrupt && is_path && state.corrupt.len() < CORRUPT_MAX {
                     state.corrupt.push(path);
                 }
             }
@@ -98,6 +104,7 @@ impl Inbox {
     pub fn close(&self) {
         let mut state = self.state();
         state.is_closed = true;
+        self.is_closed.store(true, Relaxed);
         self.changed(state);
     }
 
@@ -147,9 +154,9 @@ impl Inbox {
         self.is_rejected.store(false, Relaxed);
     }
 
-    /// Whether the receiver wants no more of the file whose content is being sent.
+    /// Whether nobody wants more of the file whose content is being sent or hashed.
     pub(super) fn is_rejected(&self) -> bool {
-        self.is_rejected.load(Relaxed)
+        self.is_rejected.load(Relaxed) || self.is_closed.load(Relaxed)
     }
 
     /// What to give to [`Inbox::wait`] after having looked.
@@ -225,6 +232,24 @@ mod tests {
         inbox.begin(b"b");
         assert!(!inbox.is_rejected());
         assert_eq!((inbox.take_corrupt(), inbox.take_corrupt()), (Some("a".into()), None));
+    }
+
+    #[test]
+    fn what_no_path_can_be_is_not_kept_to_be_sent_once_more() {
+        let inbox = Inbox::default();
+        let path = vec![b'x'; PATH_LEN_MAX + 1];
+        inbox.push(Answer::Failed { path: path.into(), code: Code::Corrupt });
+        assert_eq!(inbox.take_corrupt(), None);
+    }
+
+    #[test]
+    fn nobody_wants_more_of_a_file_once_the_link_is_gone() {
+        let inbox = Inbox::default();
+        inbox.begin(b"a");
+        assert!(!inbox.is_rejected());
+        inbox.close();
+        inbox.begin(b"b");
+        assert!(inbox.is_rejected());
     }
 
     #[test]

@@ -240,10 +240,10 @@ impl Sender<'_> {
         {
             self.window.admit(scanned);
         }
-        match self.window.question() {
-            Some(question) => self.out.event(question),
-            None => Ok(()),
+        while let Some(question) = self.window.question() {
+            self.out.event(question)?;
         }
+        Ok(())
     }
 
     /// Takes what came from the receiver, as far as there is room for it.

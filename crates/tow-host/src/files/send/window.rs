@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use tow_proto::transfer::{Columns, Digest, Event, LIST_MAX, Listing};
+use tow_proto::transfer::{Columns, Digest, Entry, Event, LIST_MAX, Listing, What};
 use tow_proto::{Code, Refusal};
 
 use crate::files::ENTRIES_MAX;
@@ -32,8 +32,10 @@ pub(super) struct Window {
     asked: usize,
     /// Paths of the next question.
     question: Vec<Vec<u8>>,
-    /// Entries of answers that were not used yet.
+    /// Weight of answers that were not used yet…
     answered: usize,
+    /// …and of the one that has come in part.
+    growing: usize,
 }
 
 impl Window {
@@ -46,6 +48,7 @@ impl Window {
             asked: 0,
             question: Vec::new(),
             answered: 0,
+            growing: 0,
         }
     }
 
@@ -84,10 +87,16 @@ impl Window {
         self.dirs.push_back((scanned, there));
     }
 
-    /// What the receiver is to be asked now, if anything.
+    /// What the receiver is to be asked now, if anything. There may be more.
     pub(super) fn question(&mut self) -> Option<Event> {
-        let paths = std::mem::take(&mut self.question);
-        let paths: Vec<_> = paths.into_iter().map(Into::into).collect();
+        let mut len = 0;
+        let fits = |path: &&Vec<u8>| {
+            len += path.len();
+            len <= QUESTION_LEN
+        };
+        let count = self.question.iter().take_while(fits).count().max(1);
+        let paths = self.question.drain(..count.min(self.question.len()));
+        let paths: Vec<_> = paths.map(Into::into).collect();
         (!paths.is_empty()).then_some(Event::List { paths })
     }
 
@@ -100,7 +109,9 @@ impl Window {
         if scanned.listing.path != listing.path {
             return Err(Code::OutOfOrder.into());
         }
-        self.answered += listing.entries.len();
+        let weight: usize = listing.entries.iter().map(weight).sum();
+        self.answered += weight;
+        self.growing += weight;
         let whole = match std::mem::replace(there, There::Nothing) {
             There::Asked(Some(mut before)) => {
                 let last = before.entries.last().map(|entry| &entry.name);
@@ -113,8 +124,11 @@ impl Window {
             }
             _ => listing,
         };
-        if whole.entries.len() > ENTRIES_MAX {
+        if self.growing > ENTRIES_MAX || self.answered > 2 * ENTRIES_MAX {
             return Err(Refusal::new(Code::TooLong).with_count(ENTRIES_MAX as u64));
+        }
+        if !more {
+            self.growing = 0;
         }
         *there = if more { There::Asked(Some(whole)) } else { There::Known(whole) };
         Ok(())
@@ -140,10 +154,20 @@ impl Window {
         self.entries -= scanned.listing.entries.len() + 1;
         if let There::Known(listing) = &there {
             self.asked -= 1;
-            self.answered -= listing.entries.len();
+            self.answered -= listing.entries.iter().map(weight).sum::<usize>();
         }
         Some((scanned, there))
     }
+}
+
+/// What an entry counts for: one, and more where its names take up more room than the rest of it.
+fn weight(entry: &Entry) -> usize {
+    let target = match &entry.what {
+        What::Link { target } => target.len(),
+        _ => 0,
+    };
+    let owner = entry.meta.owner.as_ref().map_or(0, |owner| owner.user.len() + owner.group.len());
+    1 + (entry.name.len() + target + owner) / 256
 }
 
 /// Paths are kept by their hashes, which a hostile receiver can't make collide: a million
@@ -154,5 +178,83 @@ fn key(path: &[u8]) -> [u8; 16] {
     key
 }
 
-/// Entries of directories, and of answers, from which on no more are let in.
+/// Bytes of the paths of one question, if it has more than one: in JSON, where each may take six, they
+/// fit a head.
+const QUESTION_LEN: usize = 128 << 10;
+/// Entries of directories, and the weight of answers, from which on no more are let in.
 const ENTRIES: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tow_proto::transfer::Meta;
+
+    use super::*;
+    use crate::files::filter::Filter;
+
+    /// A window that has asked for so many directories with such a path each.
+    fn asked(count: usize, path: impl Fn(usize) -> Vec<u8>) -> Window {
+        let mut window = Window::new(Columns::default());
+        for number in 0..count {
+            let path = path(number);
+            window.has(&path, Digest::default()).unwrap();
+            let mut scanned = Scanned::unknown(Filter::new(&Default::default()).unwrap());
+            scanned.listing.path = path;
+            window.admit(scanned);
+        }
+        window
+    }
+
+    fn link(number: usize) -> Entry {
+        let name = format!("{number:09}").into_bytes().into();
+        let target = vec![b'x'; 4_000].into();
+        Entry { name, what: What::Link { target }, meta: Meta::default() }
+    }
+
+    #[test]
+    fn questions_fit_a_head_however_long_the_paths_are() {
+        let mut window =
+            asked(LIST_MAX, |number| [format!("{number:04}").as_bytes(), &[1; 4_092]].concat());
+        let mut paths = BTreeSet::new();
+        while let Some(question) = window.question() {
+            assert!(tow_proto::json::to_vec(&question).len() <= 1 << 20);
+            let Event::List { paths: more } = question else { panic!("{question:?}") };
+            paths.extend(more);
+        }
+        assert_eq!(paths.len(), LIST_MAX);
+    }
+
+    #[test]
+    fn a_receiver_can_not_make_the_sender_hold_long_names_without_limit() {
+        let mut window = asked(1, |_| b"d".to_vec());
+        let mut held = 0;
+        let refused = loop {
+            let entries = (held..held + 200).map(link).collect();
+            let listing = Listing { path: b"d".to_vec(), entries, is_complete: true };
+            match window.answer(listing, true) {
+                Ok(()) => held += 200,
+                Err(refusal) => break refusal,
+            }
+        };
+        assert_eq!(refused.code, Code::TooLong);
+        assert!(held * 4_000 < 600 << 20, "{held}");
+    }
+
+    #[test]
+    fn what_is_used_gives_its_room_back() {
+        let mut window = asked(3, |number| vec![b'a' + number as u8]);
+        for path in [b"a", b"b", b"c"] {
+            for (more, numbers) in [(true, 0..10), (false, 10..20)] {
+                let entries = numbers.map(link).collect();
+                let listing = Listing { path: path.to_vec(), entries, is_complete: true };
+                window.answer(listing, more).unwrap();
+            }
+        }
+        assert!(window.answered > 3 * 20);
+        while let Some((_, there)) = window.take() {
+            assert!(matches!(there, There::Known(listing) if listing.entries.len() == 20));
+        }
+        assert_eq!((window.answered, window.growing, window.asked), (0, 0, 0));
+    }
+}
