@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::fd::OwnedFd;
@@ -31,6 +32,8 @@ pub(super) struct Look {
     is_hashing: bool,
     specials: Specials,
     pool: Arc<Pool>,
+    /// Nobody waits for what is hashed any more.
+    stop: Arc<AtomicBool>,
 }
 
 /// What becomes of what is neither file, directory nor link.
@@ -73,7 +76,13 @@ impl Look {
     /// As `options` ask for.
     pub(super) fn new(options: &Options, specials: Specials) -> Self {
         let owners = options.archive.then(|| Arc::new(Owners::load()));
-        Self { owners, is_hashing: options.checksum, specials, pool: Arc::default() }
+        let (pool, stop) = (Arc::default(), Arc::default());
+        Self { owners, is_hashing: options.checksum, specials, pool, stop }
+    }
+
+    /// Gives up hashing once `stop` is set: what it is about then has failed.
+    pub(super) fn until(self, stop: Arc<AtomicBool>) -> Self {
+        Self { stop, ..self }
     }
 
     /// What is said of an entry beside its name and kind.
@@ -163,7 +172,7 @@ impl Look {
         let (device_major, device_minor) = (major(stat.st_rdev), minor(stat.st_rdev));
         let device = match kind {
             FileType::RegularFile => {
-                let hash = self.is_hashing.then(|| hash_of(dir, name, &self.pool)).transpose()?;
+                let hash = self.is_hashing.then(|| self.hash_of(dir, name)).transpose()?;
                 return Ok(What::File { size: size_of_file(stat), hash: hash.map(Box::new) });
             }
             FileType::Directory => return Ok(What::Dir),
@@ -184,6 +193,32 @@ impl Look {
         match self.specials {
             Specials::Listed => Ok(What::Special(device)),
             Specials::Failed => Err(Code::SpecialFile),
+        }
+    }
+
+    fn hash_of(&self, dir: &OwnedFd, name: &[u8]) -> Result<Hash, Code> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = open_within(dir, name, flags, Mode::empty()).map_err(code_of)?;
+        let kind = FileType::from_raw_mode(fstat(&file).map_err(code_of)?.st_mode);
+        if kind != FileType::RegularFile {
+            return Err(Code::Changed);
+        }
+        self.hash_file(&file)
+    }
+
+    /// The hash of an open file's content.
+    pub(super) fn hash_file(&self, file: &OwnedFd) -> Result<Hash, Code> {
+        let mut tally = Tally::default();
+        loop {
+            if self.stop.load(Relaxed) {
+                return Err(Code::Stopping);
+            }
+            let wanted = CHUNK_LEN_MAX as u64;
+            let chunk = self.pool.read(file, tally.bytes(), wanted).map_err(code_of)?;
+            if chunk.payload().is_empty() {
+                return Ok(tally.hash());
+            }
+            tally.update(chunk.payload());
         }
     }
 }
@@ -241,22 +276,6 @@ fn check_limits(path: &[u8], depth: usize, name: &[u8]) -> Result<(), Code> {
         return Err(Code::TooLong);
     }
     if depth >= DEPTH_MAX { Err(Code::TooDeep) } else { Ok(()) }
-}
-
-fn hash_of(dir: &OwnedFd, name: &[u8], pool: &Arc<Pool>) -> Result<Hash, Code> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = open_within(dir, name, flags, Mode::empty()).map_err(code_of)?;
-    if FileType::from_raw_mode(fstat(&file).map_err(code_of)?.st_mode) != FileType::RegularFile {
-        return Err(Code::Changed);
-    }
-    let mut tally = Tally::default();
-    loop {
-        let chunk = pool.read(&file, tally.bytes(), CHUNK_LEN_MAX as u64).map_err(code_of)?;
-        if chunk.payload().is_empty() {
-            return Ok(tally.hash());
-        }
-        tally.update(chunk.payload());
-    }
 }
 
 /// Reads a whole tree: [`Scanner::work`] on some threads, [`Scanner::take`] or [`Scanner::next`] on

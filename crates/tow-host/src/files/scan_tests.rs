@@ -181,3 +181,21 @@ fn what_lies_too_deep_is_reported_and_not_entered() {
     let too_deep = vec!["d"; DEPTH_MAX + 1].join("/").into_bytes();
     assert_eq!(failed, [(too_deep, Code::TooDeep)]);
 }
+
+#[test]
+fn nothing_is_hashed_for_nobody() {
+    let place = Place::new("stopped");
+    std::fs::write(place.0.join("a"), b"a").unwrap();
+    let options = Options { checksum: true, ..Options::default() };
+    let stop = Arc::new(AtomicBool::new(false));
+    let look = Look::new(&options, Specials::Failed).until(Arc::clone(&stop));
+    let list = || {
+        let filter = Filter::new(&options).unwrap();
+        look.list(&open(&place.0), b"", Meta::default(), filter)
+    };
+    assert_eq!(list().listing.entries.len(), 1);
+    stop.store(true, Relaxed);
+    let stopped = list();
+    assert_eq!(stopped.failed, [(b"a".to_vec(), Code::Stopping)]);
+    assert!(!stopped.listing.is_complete && stopped.listing.entries.is_empty());
+}

@@ -41,7 +41,8 @@ type Emit<'a> = &'a mut dyn FnMut(Item) -> ControlFlow<()>;
 
 impl Answerer {
     pub(super) fn new(shared: Arc<Shared>, filter: Filter) -> Self {
-        let look = Look::new(&shared.options, Specials::Listed);
+        let stop = Arc::clone(&shared.stop.0);
+        let look = Look::new(&shared.options, Specials::Listed).until(stop);
         Self { shared, filter, look }
     }
 

@@ -6,9 +6,9 @@ use tow_proto::transfer::{
     BLOCKS_MAX, Event, How, PIECES_MAX, PieceHash, Record, Signature, block_len, piece_len,
 };
 
-use super::Sender;
 use super::large::Way;
 use super::outlet::Stop;
+use super::{Sender, Until};
 use crate::files::item::Change;
 
 /// What is to be known of a file before it is sent.
@@ -85,9 +85,22 @@ pub(super) struct Asides {
 }
 
 impl Asides {
-    fn asked(&self) -> impl Iterator<Item = &Aside> {
+    /// Those whose answers are on their way, or here and not used yet.
+    fn open(&self) -> impl Iterator<Item = &Aside> {
         let all = self.queue.iter().chain(&self.current);
-        all.filter(|aside| aside.stage == Stage::Asked)
+        all.filter(|aside| aside.stage != Stage::Waiting)
+    }
+
+    /// The next one that the receiver is to be asked about, unless the answers would take up too much.
+    fn next_to_ask(&mut self) -> Option<&mut Aside> {
+        let (mut open, mut cost) = (0, 0);
+        for aside in self.open() {
+            open += 1;
+            cost += aside.wanted.count();
+        }
+        let next = self.queue.iter_mut().find(|aside| aside.stage == Stage::Waiting)?;
+        let is_cheap = open < CHEAP_MAX && cost + next.wanted.count() < COST_MAX;
+        (open < ASKED_MAX || is_cheap).then_some(next)
     }
 
     /// The one whose answer a record with this path belongs to. Answers that come too late to be of
@@ -144,7 +157,8 @@ impl Sender<'_> {
     ) -> Result<(), Stop> {
         while self.asides.queue.len() >= ASIDES_MAX {
             let turn = self.inbox.turn();
-            self.take_answers()?;
+            // Behind whatever listings they are: nothing is used of those before this.
+            self.take_answers(Until::Empty)?;
             if !self.send_aside()? {
                 self.idle(turn)?;
             }
@@ -155,22 +169,12 @@ impl Sender<'_> {
 
     /// Asks, as far as not too much is asked already.
     fn ask_for_asides(&mut self) -> Result<(), Stop> {
-        loop {
-            let (mut asked, mut cost) = (0, 0);
-            for aside in self.asides.asked() {
-                asked += 1;
-                cost += aside.wanted.count();
-            }
-            let waiting = |aside: &&mut Aside| aside.stage == Stage::Waiting;
-            let Some(next) = self.asides.queue.iter_mut().find(waiting) else { return Ok(()) };
-            let is_cheap = asked < CHEAP_MAX && cost + next.wanted.count() < COST_MAX;
-            if asked >= ASKED_MAX && !is_cheap {
-                return Ok(());
-            }
+        while let Some(next) = self.asides.next_to_ask() {
             next.stage = Stage::Asked;
             let event = next.wanted.event(&next.path);
             self.out.event(event)?;
         }
+        Ok(())
     }
 
     /// Sends one of which enough is known. False where there is none.
@@ -215,7 +219,7 @@ impl Sender<'_> {
     pub(super) fn pieces_of(&mut self, path: &[u8], count: u64) -> Result<Vec<PieceHash>, Stop> {
         loop {
             let turn = self.inbox.turn();
-            self.take_answers()?;
+            self.take_answers(Until::Empty)?;
             let Some(aside) = self.asides.current.as_mut().filter(|aside| aside.path == path)
             else {
                 return Ok(Vec::new());
@@ -238,9 +242,38 @@ impl Sender<'_> {
 
 /// Files that may be set aside.
 const ASIDES_MAX: usize = 1_000;
-/// Questions about files that may be open, whatever their answers take up…
+/// Questions about files that may be open or answered, whatever their answers take up…
 const ASKED_MAX: usize = 4;
 /// …and more of them while the answers are short:
 const CHEAP_MAX: usize = 64;
 /// so many hashes and signatures altogether.
 const COST_MAX: usize = 1 << 17;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_were_not_used_yet_keep_others_from_being_asked_for() {
+        let mut asides = Asides::default();
+        for number in 0..20 {
+            let path = vec![b'a' + number];
+            let wanted = Wanted::blocks(u64::MAX, 1);
+            let (change, stage) = (Change::Content, Stage::Waiting);
+            asides.queue.push_back(Aside { path, change, wanted, stage });
+        }
+        let ask = |asides: &mut Asides| {
+            let mut asked = 0;
+            while let Some(next) = asides.next_to_ask() {
+                next.stage = Stage::Asked;
+                asked += 1;
+            }
+            asked
+        };
+        assert_eq!(ask(&mut asides), ASKED_MAX);
+        asides.queue.iter_mut().take(ASKED_MAX).for_each(|aside| aside.stage = Stage::Answered);
+        assert_eq!(ask(&mut asides), 0);
+        asides.queue.pop_front();
+        assert_eq!(ask(&mut asides), 1);
+    }
+}

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
-use tow_proto::content::{Hash, Tally};
 use tow_proto::transfer::{Action, Entry, INLINE_MAX, Listing, Meta, Record, What, plan};
 use tow_proto::{ByteString, Code, Refusal};
 
@@ -15,7 +14,6 @@ use super::outlet::Stop;
 use super::small::Small;
 use super::window::There;
 use crate::beneath::{code_of, split_last};
-use crate::files::CHUNK_LEN_MAX;
 use crate::files::filter::Filter;
 use crate::files::item::Change;
 use crate::files::meta::size_of_file;
@@ -72,21 +70,10 @@ impl Sender<'_> {
         let (file, stat) = self.origin.open(name)?;
         let size = size_of_file(&stat);
         self.progress.found(1, size);
-        let hash = self.options.checksum.then(|| self.hash_of(&file)).transpose()?;
+        let hash = self.options.checksum.then(|| self.look.hash_file(&file)).transpose()?;
+        let hash = hash.map(Box::new);
         let name = name.as_bytes().into();
         Ok(Entry { name, what: What::File { size, hash }, meta: self.look.meta(&stat) })
-    }
-
-    fn hash_of(&self, file: &OwnedFd) -> Result<Box<Hash>, Code> {
-        let mut tally = Tally::default();
-        loop {
-            let wanted = CHUNK_LEN_MAX as u64;
-            let chunk = self.pool.read(file, tally.bytes(), wanted).map_err(code_of)?;
-            if chunk.payload().is_empty() {
-                return Ok(Box::new(tally.hash()));
-            }
-            tally.update(chunk.payload());
-        }
     }
 
     /// Sends the directory that is next. False where the receiver must speak first, or there is none.

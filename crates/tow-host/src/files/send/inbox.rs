@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tow_proto::{ByteString, Code};
@@ -34,7 +34,7 @@ pub struct Inbox {
     changed: Condvar,
     is_rejected: AtomicBool,
     /// As in [`State`], to be looked at between two portions of a file.
-    is_closed: AtomicBool,
+    is_closed: Arc<AtomicBool>,
     room: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -69,7 +69,7 @@ impl Inbox {
     /// was none; it must not wait.
     pub fn new(room: impl Fn() + Send + Sync + 'static) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        let (is_rejected, is_closed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (is_rejected, is_closed) = (AtomicBool::new(false), Arc::default());
         Self { state, changed, is_rejected, is_closed, room: Box::new(room) }
     }
 
@@ -106,6 +106,11 @@ impl Inbox {
         state.is_closed = true;
         self.is_closed.store(true, Relaxed);
         self.changed(state);
+    }
+
+    /// Set once nothing more will come: for long work that should end then.
+    pub(super) fn closed(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_closed)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -196,7 +201,6 @@ const CORRUPT_MAX: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicU32;
 
     use super::*;

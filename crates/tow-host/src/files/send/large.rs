@@ -366,6 +366,9 @@ impl Sender<'_> {
         }
         let mut tally = Tally::default();
         while tally.bytes() < size {
+            if self.inbox.is_rejected() {
+                return Attempt::Rejected;
+            }
             let wanted = (size - tally.bytes()).min(CHUNK_LEN_MAX as u64);
             match self.pool.read(&reading.file, tally.bytes(), wanted) {
                 Err(errno) => return Attempt::Failed(code_of(errno)),

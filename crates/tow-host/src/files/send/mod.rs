@@ -93,7 +93,7 @@ impl Outgoing {
     ) -> Result<ControlFlow<()>, Refusal> {
         let Self { origin, name, options, filter, progress, watch } = self;
         let specials = if options.special { Specials::Listed } else { Specials::Failed };
-        let look = Look::new(&options, specials);
+        let look = Look::new(&options, specials).until(inbox.closed());
         let top = origin.top();
         let outlet = Outlet::new(out, inbox, &options);
         let columns = Columns::from(&options);
@@ -173,6 +173,15 @@ impl Finder<'_> {
     }
 }
 
+/// How many answers are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// As many as there is room for.
+    Full,
+    /// All that are there: without one of them, nothing goes on.
+    Empty,
+}
+
 /// The work under way.
 struct Sender<'a> {
     origin: Origin,
@@ -204,7 +213,7 @@ impl Sender<'_> {
         self.progress.enter(Phase::Moving);
         loop {
             let turn = self.inbox.turn();
-            self.take_answers()?;
+            self.take_answers(Until::Full)?;
             self.admit(finder)?;
             self.plan(finder.is_read())?;
             if self.send_aside()? || self.send_dir()? {
@@ -225,7 +234,7 @@ impl Sender<'_> {
     fn wait_for_digests(&mut self, finder: &mut Finder<'_>) -> Result<(), Stop> {
         loop {
             let turn = self.inbox.turn();
-            self.take_answers()?;
+            self.take_answers(Until::Full)?;
             if self.inbox.has_all_digests() {
                 return Ok(());
             }
@@ -246,9 +255,9 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Takes what came from the receiver, as far as there is room for it.
-    fn take_answers(&mut self) -> Result<(), Stop> {
-        while !self.window.is_full()
+    /// Takes what came from the receiver.
+    fn take_answers(&mut self, until: Until) -> Result<(), Stop> {
+        while (until == Until::Empty || !self.window.is_full())
             && let Some(payload) = self.inbox.take()
         {
             let pack = Pack::open(payload, self.columns).map_err(Refusal::from)?;
