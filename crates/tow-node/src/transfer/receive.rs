@@ -1,6 +1,8 @@
 //! The receiver's end of a link.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::spawn_blocking;
@@ -30,7 +32,7 @@ pub async fn receive(
     let mut stops = Stops(Some(receiver.stopper()));
     let (items, queue) = mpsc::channel(ITEMS_WAITING_MAX);
     let (events, mut said) = mpsc::channel(EVENTS_WAITING_MAX);
-    let (questions, asked) = mpsc::channel(QUESTIONS_WAITING_MAX);
+    let (questions, asked) = questions();
     let (answers, mut answered) = mpsc::channel(ANSWERS_WAITING_MAX);
     let writer = spawn_blocking(move || write(receiver, queue, &events));
     let teller = spawn_blocking(move || answer(answerer, asked, &answers));
@@ -58,7 +60,9 @@ pub async fn receive(
                 link.set_reading(Reading::On);
             }
             Some(item) = answered.recv(), if link.has_room() => send_item(link, item),
-            event = said.recv(), if link.has_room() => match event {
+            // Whether there is room or not: as long as the writer waits for that, nothing is read, and a
+            // sender that waits for the same takes no answers. Failures are bounded altogether.
+            event = said.recv() => match event {
                 Some(event) => {
                     if let Event::Failed(failure) = &event {
                         outcome.add(failure.clone());
@@ -104,7 +108,7 @@ impl Drop for Stops {
 /// Gives questions to the one who answers, and the rest back for the one who writes.
 fn sort(
     item: Item,
-    questions: &mpsc::Sender<Question>,
+    questions: &Questions,
     outcome: &mut Outcome,
 ) -> Result<Option<Item>, TransferError> {
     let Item::Event(event) = item else { return Ok(Some(item)) };
@@ -116,9 +120,50 @@ fn sort(
     if let Err(code) = question.check() {
         return refuse(code);
     }
-    match questions.try_send(question) {
-        Err(TrySendError::Full(_)) => refuse(Code::TooLong),
-        _ => Ok(None),
+    if questions.ask(question) { Ok(None) } else { refuse(Code::TooLong) }
+}
+
+/// The way to the one who answers: so many questions at a time, with so many bytes of paths.
+struct Questions {
+    queue: mpsc::Sender<Question>,
+    len: Arc<AtomicUsize>,
+}
+
+/// Its other end.
+struct Asked {
+    queue: mpsc::Receiver<Question>,
+    len: Arc<AtomicUsize>,
+}
+
+fn questions() -> (Questions, Asked) {
+    let (sender, receiver) = mpsc::channel(QUESTIONS_WAITING_MAX);
+    let len = Arc::new(AtomicUsize::new(0));
+    (Questions { queue: sender, len: Arc::clone(&len) }, Asked { queue: receiver, len })
+}
+
+impl Questions {
+    /// False where there are too many.
+    fn ask(&self, question: Question) -> bool {
+        let len = len_of(&question);
+        let before = self.len.fetch_add(len, Relaxed);
+        let is_room = before == 0 || before.saturating_add(len) <= QUESTIONS_LEN_MAX;
+        is_room && !matches!(self.queue.try_send(question), Err(TrySendError::Full(_)))
+    }
+}
+
+impl Asked {
+    /// The next one, once it has come.
+    fn next(&mut self) -> Option<Question> {
+        let question = self.queue.blocking_recv()?;
+        self.len.fetch_sub(len_of(&question), Relaxed);
+        Some(question)
+    }
+}
+
+fn len_of(question: &Question) -> usize {
+    match question {
+        Question::List(paths) => paths.iter().map(|path| path.as_bytes().len()).sum(),
+        Question::Pieces(path) | Question::Blocks { path, .. } => path.as_bytes().len(),
     }
 }
 
@@ -139,19 +184,39 @@ fn write(
 }
 
 /// The answering thread: says what is there, then answers until nobody asks any more.
-fn answer(
-    mut answerer: Answerer,
-    mut asked: mpsc::Receiver<Question>,
-    answers: &mpsc::Sender<Item>,
-) {
+fn answer(mut answerer: Answerer, mut asked: Asked, answers: &mpsc::Sender<Item>) {
     let mut emit = |item| match answers.blocking_send(item) {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     };
     let mut flow = answerer.have(&mut emit);
     while flow.is_continue()
-        && let Some(question) = asked.blocking_recv()
+        && let Some(question) = asked.next()
     {
         flow = answerer.answer(question, &mut emit);
+    }
+}
+
+/// Bytes of the paths of questions that are not answered yet: of all that an honest sender asks at a
+/// time.
+const QUESTIONS_LEN_MAX: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_that_are_not_answered_are_bounded_by_their_length_too() {
+        let (questions, mut asked) = questions();
+        let question = || Question::List(vec![vec![b'x'; 4_096].into(); 200]);
+        let held =
+            std::iter::repeat_with(|| questions.ask(question())).take_while(|is| *is).count();
+        assert_eq!(held, QUESTIONS_LEN_MAX / (200 * 4_096));
+        let (questions, mut again) = super::questions();
+        for _ in 0..100 {
+            assert!(questions.ask(question()));
+            assert_eq!(again.next(), Some(question()));
+        }
+        assert!(asked.next().is_some());
     }
 }
