@@ -130,7 +130,7 @@ impl Stage {
             .map(|word| format!("'{word}'"))
             .collect::<Vec<_>>()
             .join(" ");
-        let passed = ["-qec", &format!("stty cols 100; {line}"), "/dev/null"];
+        let passed = ["-qec", &format!("stty cols 100 rows 30; {line}"), "/dev/null"];
         let command = self.prepare(home, args, Command::new("script"), &passed);
         finish(command, 0).context("`script` gives it a terminal (Debian: bsdutils)")
     }

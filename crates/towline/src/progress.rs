@@ -114,9 +114,11 @@ struct Told {
     seconds_left: Option<u64>,
 }
 
+/// As the one who draws the line takes it: without rows there are no columns to be believed either.
 fn console_columns() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr())
-        .map_or(80, |size| usize::from(size.ws_col).max(10))
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    let size = size.filter(|size| size.ws_row > 0 && size.ws_col > 0);
+    size.map_or(80, |size| usize::from(size.ws_col))
 }
 
 fn phase_word(phase: Phase) -> &'static str {
