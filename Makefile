@@ -19,8 +19,11 @@ test: tools
 test-peers: tools
 	cargo x test-peers
 
-# Measurements beside ssh, scp and cp.
+# Measurements beside ssh, scp, rsync, nginx and cp.
 bench: tools ssh
+	@$(call need,rsync,rsync)
+	@PATH=$$PATH:/usr/sbin; $(call need,nginx,nginx-light)
+	@$(call need,curl,curl)
 	cargo x bench
 
 # Two throw-away machines on this one: invite, join, run, put, cut, get.
