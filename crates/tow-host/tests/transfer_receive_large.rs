@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 
 use receivekit::*;
 use tow_host::files::item::{Change, Item};
-use tow_proto::Code;
-use tow_proto::message::EntryKind;
+use tow_host::files::receive::Step;
+use tow_proto::message::{EntryKind, Failure};
 use tow_proto::transfer::{Event, How, PieceHash, PieceTally, Record, Run, What, sign};
+use tow_proto::{Code, Refusal};
 use tow_testkit::Mount;
 
 const MIB: usize = 1 << 20;
@@ -168,6 +169,8 @@ fn a_flipped_byte_that_nobody_sends_again_is_never_shown() {
     end.end(&content).unwrap();
     assert_eq!(end.failed, failures([("a", Code::Corrupt)]));
     assert_eq!((kit.read("a"), kit.leftovers()), (b"old".to_vec(), nothing()));
+    // Said before the sender heard of it: not the end yet.
+    assert_eq!(end.event(Event::Finish), Ok(Step::More));
     end.records(&[large("a", content.len() as u64, How::Whole)]).unwrap();
     say_data(&mut end, &content);
     end.end(&content).unwrap();
@@ -274,6 +277,36 @@ fn an_old_file_that_was_replaced_meanwhile_makes_nothing_wrong() {
     end.finish();
     assert!(kit.read("a") == old);
     assert_eq!(kit.leftovers(), nothing());
+}
+
+#[test]
+fn the_end_waits_for_what_came_out_wrong_within_a_bound() {
+    let kit = Kit::new();
+    let names: Vec<String> = (0..1_100).map(|number| format!("f{number}")).collect();
+    let mut end = kit.open();
+    end.records(&[top()]).unwrap();
+    // There is no old file to take blocks from.
+    for name in &names {
+        end.records(&[large(name, 9, How::Blocks { len: 1024 })]).unwrap();
+        end.event(Event::Break).unwrap();
+    }
+    assert_eq!(end.failed.len(), names.len());
+    assert_eq!(end.event(Event::Finish), Ok(Step::More));
+    // Sent once more, well or not, or given up by the sender.
+    end.records(&[large(&names[0], 3, How::Whole)]).unwrap();
+    end.data(b"new").unwrap();
+    end.end(b"new").unwrap();
+    end.records(&[large(&names[1], 3, How::Whole)]).unwrap();
+    end.data(b"new").unwrap();
+    end.end(b"old").unwrap();
+    for name in &names[2..1_000] {
+        assert_eq!(end.event(Event::Finish), Ok(Step::More));
+        let why = Refusal::about(Code::Changed, name.as_str());
+        end.event(Event::Failed(Failure { path: name.as_str().into(), why })).unwrap();
+    }
+    assert_eq!(end.event(Event::Finish), Ok(Step::Finished));
+    assert_eq!(end.receiver.finish(&mut |_| {}).files, 1);
+    assert_eq!(kit.read("f0"), b"new");
 }
 
 #[test]

@@ -86,6 +86,8 @@ pub struct Outcome {
     /// Every `large`: its path and how it was sent.
     pub larges: Vec<(ByteString, How)>,
     pub breaks: usize,
+    /// How often the sender said that this was all.
+    pub finishes: usize,
     /// Bytes of data frames and of small files.
     pub bytes: u64,
     pub progress: Arc<Progress>,
@@ -132,12 +134,22 @@ pub struct Move<'a> {
     pub dest: ByteString,
     pub key: &'a str,
     pub options: Options,
+    pub pace: Pace,
+}
+
+/// When the receiver gets what the sender gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    AtOnce,
+    /// Not before the sender has said that this was all.
+    AtTheEnd,
 }
 
 impl<'a> Move<'a> {
     pub fn new(from: &'a Root, path: &str, to: &'a Root, dest: &str) -> Self {
         let options = Options::default();
-        Self { from, path: path.into(), to, dest: dest.into(), key: "key", options }
+        let pace = Pace::AtOnce;
+        Self { from, path: path.into(), to, dest: dest.into(), key: "key", options, pace }
     }
 
     pub fn run(&self) -> Result<Outcome, Refusal> {
@@ -152,7 +164,7 @@ impl<'a> Move<'a> {
         let source = Source::offer(self.from, &self.path, "box")?;
         let destination = self.prepare(&source)?;
         let outgoing = source.open(self.options.clone(), Arc::default(), Arc::new(()))?;
-        deliver(outgoing, destination, &self.options, gate)
+        deliver(outgoing, destination, &self.options, self.pace, gate)
     }
 
     pub fn prepare(&self, source: &Source) -> Result<Destination, Refusal> {
@@ -173,6 +185,7 @@ pub fn deliver(
     outgoing: Outgoing,
     destination: Destination,
     options: &Options,
+    pace: Pace,
     mut gate: impl FnMut(&Item) -> ControlFlow<()>,
 ) -> Result<Outcome, Refusal> {
     let progress = Arc::new(Progress::default());
@@ -184,6 +197,7 @@ pub fn deliver(
         failed: Vec::new(),
         larges: Vec::new(),
         breaks: 0,
+        finishes: 0,
         bytes: 0,
         progress,
     };
@@ -205,6 +219,7 @@ pub fn deliver(
             }
         });
         let (mut receiver_says, mut is_cut) = (Ok(Step::More), false);
+        let mut waiting = Vec::new();
         let sent = outgoing.send(inbox, &mut |item| {
             let item = match item {
                 Item::Pack(buffer) => Item::Pack(without_room(buffer)),
@@ -222,12 +237,23 @@ pub fn deliver(
                 questions.send(question).unwrap();
                 return ControlFlow::Continue(());
             }
-            receiver_says = receiver.handle(item, &mut |event| {
-                let Event::Failed(failure) = event else { panic!("unexpected {event:?}") };
-                let (path, code) = (failure.path.clone(), failure.why.code);
-                inbox.push(Answer::Failed { path, code });
-                outcome.failed.push(failure);
-            });
+            let is_last = matches!(item, Item::Event(Event::Finish));
+            outcome.finishes += usize::from(is_last);
+            waiting.push(item);
+            if pace == Pace::AtTheEnd && !is_last {
+                return ControlFlow::Continue(());
+            }
+            for item in waiting.drain(..) {
+                receiver_says = receiver.handle(item, &mut |event| {
+                    let Event::Failed(failure) = event else { panic!("unexpected {event:?}") };
+                    let (path, code) = (failure.path.clone(), failure.why.code);
+                    inbox.push(Answer::Failed { path, code });
+                    outcome.failed.push(failure);
+                });
+                if receiver_says.is_err() {
+                    break;
+                }
+            }
             match receiver_says {
                 Ok(Step::More) => ControlFlow::Continue(()),
                 Ok(Step::Finished) => {

@@ -9,7 +9,7 @@ use tow_proto::transfer::{BLOCK_LEN_MAX, BLOCK_LEN_MIN, How, Meta, Run, RunReade
 use tow_proto::{Code, Refusal};
 
 use super::Fault;
-use super::destination::{Made, is_replaceable};
+use super::destination::{Made, Tells};
 use super::dirs::Dir;
 use super::large::{About, Body, Content, Incoming, Old};
 use super::names::Fit;
@@ -37,12 +37,16 @@ impl Receiver {
         let (dir, is_new) = match place {
             Where::Nowhere => return Ok(self.would_receive(path, size, how, Made::Now)),
             Where::Open(dir) => {
-                let made = is_replaceable(&dir.handle, &name)?;
+                let made = self.made(&dir, &name, path)?;
                 (dir, made)
             }
         };
         if self.is_dry() {
             return Ok(self.would_receive(path, size, how, is_new));
+        }
+        // To be told whether a guess of what is there was right would be to read it.
+        if self.shared.tells == Tells::Nothing && how != How::Whole {
+            return Err(Fault::Violation(Code::OutOfOrder));
         }
         let fit = self.take_name(&dir, &name)?;
         let partial = self.shared.ids.partial_name(path, &name);
@@ -54,7 +58,7 @@ impl Receiver {
                 (self.new_content(&dir, &partial, path, out)?, Some(old))
             }
         };
-        let is_patch = old.is_some();
+        let (is_patch, is_in_parts) = (old.is_some(), how != How::Whole);
         let body = Body::new(content, size, old)?;
         self.progress.reused(body.kept());
         let about = About {
@@ -67,6 +71,7 @@ impl Receiver {
             fit,
             is_new: is_new == Made::Now,
             is_patch,
+            is_in_parts,
         };
         Ok(Some(Incoming { about, body }))
     }
@@ -174,7 +179,7 @@ impl Receiver {
         let refusal = fault.about(&incoming.about.path);
         match fault {
             Fault::Violation(_) => return Err(refusal),
-            Fault::Failed(Code::Corrupt, _) => self.throw_away(),
+            Fault::Failed(code @ Code::Corrupt, _) => self.throw_away(code),
             Fault::Failed(..) => self.set_aside(),
         }
         self.state = State::Skipping;
@@ -201,10 +206,14 @@ impl Receiver {
         }
     }
 
-    fn throw_away(&mut self) {
+    /// What has come of it is of no use, for this reason.
+    fn throw_away(&mut self, code: Code) {
         if let State::Receiving(incoming) = std::mem::replace(&mut self.state, State::Idle) {
             self.take_back(&incoming.body);
-            let About { dir, partial, path, .. } = &incoming.about;
+            let About { dir, partial, path, is_in_parts, .. } = &incoming.about;
+            if *is_in_parts {
+                self.expect_again(path, code);
+            }
             let _ = unlinkat(&dir.handle, partial, AtFlags::empty());
             self.shared.parts.close(path);
         }
@@ -236,7 +245,7 @@ impl Receiver {
             if code == Code::Stopping {
                 self.set_aside();
             } else {
-                self.throw_away();
+                self.throw_away(code);
             }
             self.fail(refusal, out);
             return Ok(());

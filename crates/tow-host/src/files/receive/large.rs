@@ -39,6 +39,8 @@ pub(super) struct About {
     pub(super) is_new: bool,
     /// Parts of the old file are used.
     pub(super) is_patch: bool,
+    /// Something that was here becomes a part of it: an old file, or a partial one.
+    pub(super) is_in_parts: bool,
 }
 
 /// Its content so far.

@@ -1,8 +1,10 @@
 //! The half of the receiving end that changes things: takes what the sender sends, in its order.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use tow_proto::message::{Failure, Summary};
 use tow_proto::transfer::{Event, How, Meta, Pack, Record};
 use tow_proto::{Code, Refusal};
@@ -47,6 +49,14 @@ pub struct Receiver {
     pub(super) lists_len: usize,
     pub(super) summary: Summary,
     pub(super) is_over_max_delete: bool,
+    /// Of a dry run: what would be gone by now, so that something of another kind could have its name.
+    pub(super) cleared: Option<Vec<u8>>,
+    /// Bytes of the paths of failures that were told.
+    told_len: usize,
+    /// Files that came out wrong and are to be sent once more: there is no end before that.
+    again: BTreeSet<Vec<u8>>,
+    /// How many came out wrong, whichever way they were sent.
+    corrupt: usize,
     events: usize,
 }
 
@@ -118,6 +128,10 @@ impl Receiver {
             lists_len: 0,
             summary: Summary::default(),
             is_over_max_delete: false,
+            cleared: None,
+            told_len: 0,
+            again: BTreeSet::new(),
+            corrupt: 0,
             events: 0,
         }
     }
@@ -161,11 +175,14 @@ impl Receiver {
             Event::Failed(Failure { path, .. }) => {
                 // What is there of it stays for another time.
                 self.shared.parts.keep(path.as_bytes());
+                self.again.remove(path.as_bytes());
                 self.summary.failed += 1;
             }
             Event::At { offset } => self.handle_at(offset)?,
             Event::Hole { len } => self.handle_hole(len, out)?,
             Event::Break => self.handle_break()?,
+            // Said before the sender heard what came out wrong: it will say so again.
+            Event::Finish if matches!(self.state, State::Idle) && !self.again.is_empty() => {}
             Event::Finish if matches!(self.state, State::Idle) => {
                 self.state = State::Finished;
                 return Ok(Step::Finished);
@@ -252,10 +269,28 @@ impl Receiver {
         out: Out<'_>,
     ) -> Result<(), Fault> {
         self.state = State::Skipping;
-        if let Some(incoming) = self.start(path, meta, size, how, out)? {
-            self.state = State::Receiving(Box::new(incoming));
+        self.again.remove(path);
+        match self.start(path, meta, size, how, out) {
+            Ok(Some(incoming)) => self.state = State::Receiving(Box::new(incoming)),
+            Ok(None) => {}
+            Err(fault) => {
+                if let (Fault::Failed(code, _), true) = (&fault, how != How::Whole) {
+                    self.expect_again(path, *code);
+                }
+                return Err(fault);
+            }
         }
         Ok(())
+    }
+
+    /// Before it is told that a file failed that was to be put together from parts. Where it came out
+    /// wrong, the sender sends it once more.
+    pub(super) fn expect_again(&mut self, path: &[u8], code: Code) {
+        // Of those beyond, the sender may not have heard.
+        let is_told = self.summary.failed < FAILED_MAX && self.corrupt < AGAIN_MAX;
+        if code == Code::Corrupt && is_told {
+            self.again.insert(path.to_vec());
+        }
     }
 
     /// The directory that `path` is in, and the name that what it names has there.
@@ -279,7 +314,11 @@ impl Receiver {
         let Some(dirs) = &mut self.dirs else { return Ok(Where::Nowhere) };
         match dirs.open(path) {
             Ok(dir) => Ok(Where::Open(dir)),
-            Err(rustix::io::Errno::NOENT) if self.shared.options.dry_run => Ok(Where::Nowhere),
+            Err(Errno::NOENT) if self.is_dry() => Ok(Where::Nowhere),
+            // What is in the way would be gone by now.
+            Err(Errno::NOTDIR | Errno::LOOP) if self.is_dry() && self.shared.options.delete => {
+                Ok(Where::Nowhere)
+            }
             Err(errno) => Err(Fault::of_dir(errno)),
         }
     }
@@ -310,8 +349,12 @@ impl Receiver {
     /// Whatever the number of failures, the sender is told of a bounded one.
     pub(super) fn fail(&mut self, why: Refusal, out: Out<'_>) {
         self.summary.failed += 1;
-        if self.summary.failed <= FAILED_MAX {
-            let path = why.path.clone().unwrap_or_default();
+        self.corrupt += usize::from(why.code == Code::Corrupt);
+        let path = why.path.clone().unwrap_or_default();
+        self.told_len = self.told_len.saturating_add(path.as_bytes().len());
+        // What is sent once more has to be told of; of the rest, as much as may wait for the link.
+        let is_again = why.code == Code::Corrupt && self.corrupt <= AGAIN_MAX;
+        if self.summary.failed <= FAILED_MAX && (is_again || self.told_len <= TOLD_LEN_MAX) {
             out(Event::Failed(Failure { path, why }));
         }
     }
@@ -351,5 +394,9 @@ const LISTS_LEN_MAX: usize = 256 << 20;
 const LISTED_LEN: usize = 128;
 /// Most failures that the sender is told of one by one; all are counted.
 const FAILED_MAX: u64 = 100_000;
+/// Most bytes of their paths.
+const TOLD_LEN_MAX: usize = 16 << 20;
+/// Most files that are waited for because they came out wrong.
+const AGAIN_MAX: usize = 1_000;
 /// Most bytes of content in one frame.
 const CONTENT_LEN_MAX: usize = 1 << 20;
