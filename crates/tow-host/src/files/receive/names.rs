@@ -4,9 +4,10 @@
 use std::collections::{HashMap, HashSet};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Mode, OFlags, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, futimens, openat, statat, unlinkat};
 
 use super::dirs::Dir;
+use crate::files::meta::{mtime_of, timestamps};
 use crate::files::tree::{names_in, open_dir};
 
 /// What is known of file systems that fold names, and of one directory on such a one.
@@ -117,8 +118,10 @@ fn fold(name: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Makes a file and looks for it by another name.
+/// Makes a file and looks for it by another name. The directory keeps its time: nobody else may have
+/// a reason to set it.
 fn does_fold(dir: &OwnedFd, name: &[u8]) -> bool {
+    let before = fstat(dir);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     if openat(dir, name, flags, Mode::RUSR | Mode::WUSR).is_err() {
         // What is to be done next will fail and say why.
@@ -127,6 +130,9 @@ fn does_fold(dir: &OwnedFd, name: &[u8]) -> bool {
     let other = name.to_ascii_uppercase();
     let is_there = statat(dir, &other, AtFlags::SYMLINK_NOFOLLOW).is_ok();
     let _ = unlinkat(dir, name, AtFlags::empty());
+    if let Ok(before) = before {
+        let _ = futimens(dir, &timestamps(mtime_of(&before)));
+    }
     is_there
 }
 
@@ -145,10 +151,13 @@ mod tests {
     #[test]
     fn a_file_system_that_tells_case_takes_every_name_and_keeps_no_trace() {
         let temp = TempDir::new();
+        let time = std::time::SystemTime::UNIX_EPOCH;
+        std::fs::File::open(temp.path()).unwrap().set_modified(time).unwrap();
         let (dir, mut names) = (open(&temp), Names::new());
         for name in ["README", "readme", "README"] {
             assert_eq!(names.take(&dir, name.as_bytes(), || b".probe".to_vec()), Fit::Free);
         }
+        assert_eq!(std::fs::metadata(temp.path()).unwrap().modified().unwrap(), time);
         assert!(names.current.is_none());
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
     }
