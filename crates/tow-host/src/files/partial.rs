@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, flock, fstat, ftruncate, statat, unlinkat,
+    AtFlags, FlockOperation, Mode, OFlags, Stat, flock, fstat, ftruncate, statat, unlinkat,
 };
 use rustix::io::{Errno, pwrite};
 use rustix::process::geteuid;
@@ -155,6 +155,13 @@ pub(super) enum Existing {
     Gone,
 }
 
+/// Whether a partial file of ours can look like this: a plain file of our own with one name. Of what
+/// is no such file nothing is used.
+pub(super) fn may_be_ours(stat: &Stat) -> bool {
+    let is_plain = kind_of(stat) == EntryKind::File && stat.st_nlink == 1;
+    is_plain && stat.st_uid == geteuid().as_raw()
+}
+
 /// Opens and locks a file of this name, where it is one of ours.
 pub(super) fn open_existing(dir: &OwnedFd, partial: &[u8]) -> Result<Existing, Errno> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -165,8 +172,7 @@ pub(super) fn open_existing(dir: &OwnedFd, partial: &[u8]) -> Result<Existing, E
         Err(_) => return Ok(Existing::Foreign),
     };
     let stat = fstat(&file)?;
-    let is_plain = kind_of(&stat) == EntryKind::File && stat.st_nlink == 1;
-    if !is_plain || stat.st_uid != geteuid().as_raw() {
+    if !may_be_ours(&stat) {
         return Ok(if stat.st_nlink == 0 { Existing::Gone } else { Existing::Foreign });
     }
     Ok(match lock(file, FileId::of(&stat), dir, partial) {

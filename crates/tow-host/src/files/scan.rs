@@ -20,7 +20,7 @@ use super::chunk::Pool;
 use super::filter::Filter;
 use super::meta::{FileId, mtime_of, permissions, size_of_file};
 use super::owners::Owners;
-use super::partial::is_partial_name;
+use super::partial::{is_partial_name, may_be_ours};
 use super::tree::{join, open_dir};
 use super::{CHUNK_LEN_MAX, ENTRIES_MAX, Progress};
 use crate::beneath::{DEPTH_MAX, NAME_LEN_MAX, PATH_LEN_MAX, code_of, open_within};
@@ -147,7 +147,10 @@ impl Look {
         };
         let file_type = FileType::from_raw_mode(stat.st_mode);
         if file_type == FileType::RegularFile && is_partial_name(name) {
-            return found.partials.push((name.into(), size_of_file(&stat)));
+            if may_be_ours(&stat) {
+                found.partials.push((name.into(), size_of_file(&stat)));
+            }
+            return;
         }
         let is_dir = file_type == FileType::Directory;
         if found.filter.excludes(&found.listing.path, name, is_dir) {
@@ -284,12 +287,15 @@ pub(super) struct Scanner<'a> {
     top: &'a OwnedFd,
     look: Look,
     progress: &'a Progress,
-    /// Called when there is something to take, or nothing more will be.
+    /// Called when there is something to take after there was nothing, or nothing more will be.
     ready: &'a (dyn Fn() + Sync),
     /// Entries that may wait to be taken; one directory of any size besides.
     room: usize,
     state: Mutex<State>,
-    turn: Condvar,
+    /// There is something to read, or room for it.
+    work: Condvar,
+    /// There is something to take.
+    filled: Condvar,
 }
 
 #[derive(Default)]
@@ -297,6 +303,11 @@ struct State {
     /// The last one is next, so that the tree is gone through in depth and few are waiting.
     waiting: Vec<Waiting>,
     busy: usize,
+    /// Threads that wait for something to read: nobody is woken for nothing, each time costs a
+    /// system call.
+    idle: usize,
+    /// Somebody waits in [`Scanner::next`].
+    is_awaited: bool,
     found: VecDeque<Scanned>,
     found_len: usize,
     seen: usize,
@@ -322,8 +333,8 @@ impl<'a> Scanner<'a> {
         let meta = fstat(top).map(|stat| look.meta(&stat)).unwrap_or_default();
         let first = Waiting { path: Vec::new(), depth: 0, meta, filter };
         let state = State { waiting: vec![first], ..State::default() };
-        let turn = Condvar::new();
-        Self { top, look, progress, ready, room: ROOM, state: Mutex::new(state), turn }
+        let (work, filled) = (Condvar::new(), Condvar::new());
+        Self { top, look, progress, ready, room: ROOM, state: Mutex::new(state), work, filled }
     }
 
     /// Reads directories until all are read or [`Scanner::close`] was called. On as many threads at
@@ -332,8 +343,9 @@ impl<'a> Scanner<'a> {
         while let Some(waiting) = self.claim() {
             let depth = waiting.depth;
             let scanned = self.scan(waiting);
-            self.hand_over(scanned, depth);
-            (self.ready)();
+            if self.hand_over(scanned, depth) {
+                (self.ready)();
+            }
         }
         (self.ready)();
     }
@@ -342,16 +354,24 @@ impl<'a> Scanner<'a> {
     pub(super) fn take(&self) -> Option<Scanned> {
         let mut state = self.state();
         let scanned = state.found.pop_front()?;
+        let was_full = state.found_len >= self.room;
         state.found_len -= scanned.listing.entries.len() + 1;
-        self.turn.notify_all();
+        if was_full && state.found_len < self.room {
+            self.wake_workers(&state);
+        }
         Some(scanned)
     }
 
-    /// The next directory, when it is there. `None` when all were taken.
+    /// The next directory, when it is there. `None` when all were taken. After there was none, it
+    /// waits until there are some.
     pub(super) fn next(&self) -> Option<Scanned> {
         let mut state = self.state();
-        while state.found.is_empty() && !state.is_over() {
-            state = self.turn.wait(state).unwrap_or_else(PoisonError::into_inner);
+        if state.found.is_empty() {
+            while !state.is_over() && state.found.len() < SOME && state.found_len < self.room {
+                state.is_awaited = true;
+                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state.is_awaited = false;
         }
         drop(state);
         self.take()
@@ -371,14 +391,14 @@ impl<'a> Scanner<'a> {
     /// Ends the work.
     pub(super) fn close(&self) {
         self.state().is_closed = true;
-        self.turn.notify_all();
+        self.work.notify_all();
+        self.filled.notify_all();
     }
 
     fn claim(&self) -> Option<Waiting> {
         let mut state = self.state();
         loop {
             if state.is_over() {
-                self.turn.notify_all();
                 return None;
             }
             if state.found_len < self.room
@@ -387,7 +407,15 @@ impl<'a> Scanner<'a> {
                 state.busy += 1;
                 return Some(waiting);
             }
-            state = self.turn.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle += 1;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+
+    fn wake_workers(&self, state: &State) {
+        if state.idle > 0 {
+            self.work.notify_all();
         }
     }
 
@@ -400,7 +428,8 @@ impl<'a> Scanner<'a> {
         self.look.list(&dir, &waiting.path, waiting.meta, filter)
     }
 
-    fn hand_over(&self, mut scanned: Scanned, depth: usize) {
+    /// True where there was nothing to take before.
+    fn hand_over(&self, mut scanned: Scanned, depth: usize) -> bool {
         let mut waiting = Vec::new();
         let (mut files, mut bytes) = (0, 0u64);
         for entry in &scanned.listing.entries {
@@ -426,10 +455,19 @@ impl<'a> Scanner<'a> {
             scanned.fail_all(Code::TooLong);
             waiting.clear();
         }
+        let was_empty = state.found.is_empty();
+        let has_work = !waiting.is_empty();
         state.waiting.extend(waiting.into_iter().rev());
         state.found_len += scanned.listing.entries.len() + 1;
         state.found.push_back(scanned);
-        self.turn.notify_all();
+        if has_work || state.is_over() {
+            self.wake_workers(&state);
+        }
+        let is_enough = state.found.len() >= SOME || state.found_len >= self.room;
+        if state.is_awaited && (is_enough || state.is_over()) {
+            self.filled.notify_one();
+        }
+        was_empty
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -464,8 +502,10 @@ pub(super) fn scan_tree(
 
 /// Threads that read directories.
 pub(super) const SCANNERS: usize = 2;
-/// Entries that may wait to be taken.
-const ROOM: usize = 20_000;
+/// Entries that may wait to be taken: while the other end still says what it has, this one reads on.
+const ROOM: usize = 100_000;
+/// Directories that are waited for together.
+const SOME: usize = 16;
 /// Room for directory entries per system call, in bytes.
 const DIR_BUF_LEN: usize = 32 << 10;
 

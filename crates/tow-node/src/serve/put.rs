@@ -1,7 +1,7 @@
 //! `put`, serving: the receiver's side.
 
 use tokio::task::spawn_blocking;
-use tow_host::files::receive::Destination;
+use tow_host::files::receive::{Destination, Tells};
 use tow_net::{Link, LinkEvent};
 use tow_proto::message::{Put, PutReply, Reply};
 use tow_proto::{Code, Refusal};
@@ -18,6 +18,12 @@ pub(super) async fn put(
     request: Put,
 ) -> Result<Served, ChannelError> {
     let root = peer.grant.write(now())?.root().clone();
+    // What is there is told only to those who may read it; who may not can't have it compared.
+    let reads = peer.grant.read(now());
+    let tells = if reads.is_ok() { Tells::What } else { Tells::Nothing };
+    if request.options.delete {
+        reads?;
+    }
     let _slot = shared.slots.take(peer)?;
     let key = peer.owner();
     let (owner, source) = (key.clone(), request.source.0.clone());
@@ -28,6 +34,7 @@ pub(super) async fn put(
     .await
     .map_err(|_| Refusal::from(Code::Internal))??;
     let path = destination.path().0.clone();
+    let destination = destination.telling(tells);
     let _turn = turn(shared, link, Place { owner, source, path }).await?;
     link.send_head(&Reply::Ok(PutReply { path: destination.path().clone() }));
     let outcome = transfer::receive(link, destination, Run::default()).await?;

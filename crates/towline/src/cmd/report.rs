@@ -164,7 +164,7 @@ fn summary(path: &ByteString, outcome: &Outcome, took: Duration, dry_run: bool) 
     also(s.reused, format!("{} were here already", output::bytes(s.reused)));
     also(s.patched, format!("{} of them patched", s.patched));
     also(s.same, format!("{} files unchanged", s.same));
-    also(s.deleted, format!("{} deleted", s.deleted));
+    also(s.deleted, format!("{} {}", s.deleted, if dry_run { "to delete" } else { "deleted" }));
     also(s.failed, format!("{} failed", s.failed));
     text
 }

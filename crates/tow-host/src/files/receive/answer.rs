@@ -15,7 +15,7 @@ use tow_proto::transfer::{
 use tow_proto::{ByteString, Code};
 
 use super::Shared;
-use super::destination::Place;
+use super::destination::{Place, Tells};
 use super::dirs::Dir;
 use super::incoming::open_plain;
 use super::large::read_piece;
@@ -24,7 +24,8 @@ use crate::beneath::split_last;
 use crate::files::Progress;
 use crate::files::filter::Filter;
 use crate::files::item::Item;
-use crate::files::meta::{kind_of, size_of_file};
+use crate::files::meta::size_of_file;
+use crate::files::partial::may_be_ours;
 use crate::files::scan::{Look, Scanned, Specials, scan_tree};
 use crate::files::tree::{check_inner_path, join, open_dir};
 
@@ -51,6 +52,7 @@ impl Answerer {
     pub fn have(&mut self, emit: Emit<'_>) -> ControlFlow<()> {
         let mut packs = Packs::new(&self.shared, emit);
         match &self.shared.place {
+            _ if self.shared.tells == Tells::Nothing => {}
             Place::Nowhere => {}
             Place::File { dir, name, sent } => {
                 let listing = self.list_file(dir, name, sent);
@@ -90,6 +92,7 @@ impl Answerer {
 
     fn list(&self, path: &[u8], packs: &mut Packs<'_>) -> ControlFlow<()> {
         let listing = match &self.shared.place {
+            _ if self.shared.tells == Tells::Nothing => empty(path, false),
             Place::Tree(top) => self.list_dir(top, path),
             Place::File { dir, name, sent } if path.is_empty() => self.list_file(dir, name, sent),
             _ => empty(path, true),
@@ -128,7 +131,7 @@ impl Answerer {
         }
         let partial = self.shared.ids.partial_name(sent, name);
         if let Ok(stat) = statat(&dir.handle, &partial, AtFlags::SYMLINK_NOFOLLOW)
-            && kind_of(&stat) == tow_proto::message::EntryKind::File
+            && may_be_ours(&stat)
         {
             self.shared.parts.found(sent.to_vec());
             listing.entries.extend(part(sent, size_of_file(&stat)));
@@ -264,6 +267,7 @@ impl Answerer {
     fn locate(&self, path: &[u8]) -> Option<(Arc<Dir>, Vec<u8>)> {
         check_inner_path(path).ok()?;
         match &self.shared.place {
+            _ if self.shared.tells == Tells::Nothing => None,
             Place::Nowhere => None,
             Place::File { dir, name, sent } => {
                 (path == sent).then(|| (Arc::clone(dir), name.clone()))

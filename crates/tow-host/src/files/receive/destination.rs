@@ -32,7 +32,17 @@ pub struct Destination {
     options: Options,
     filter: Filter,
     permits: Permits,
+    tells: Tells,
     unsettled: Unsettled,
+}
+
+/// Whether the sender may know what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tells {
+    /// As far as that spares sending it.
+    What,
+    /// No: everything is sent, as if nothing were there.
+    Nothing,
 }
 
 /// What a sender may do beyond files, directories and links, as the caller trusts it.
@@ -91,7 +101,15 @@ impl Destination {
         let ids = Ids::new(key, source);
         let path = place.real_path().unwrap_or_else(|| path.clone());
         let (options, permits) = (options.clone(), Permits::default());
-        Ok(Self { place, ids, path, options, filter, permits, unsettled })
+        let tells = Tells::What;
+        Ok(Self { place, ids, path, options, filter, permits, tells, unsettled })
+    }
+
+    /// Tells the sender as much of what is there as it may know.
+    #[must_use]
+    pub fn telling(mut self, tells: Tells) -> Self {
+        self.tells = tells;
+        self
     }
 
     /// Permits more than files, directories and links without special bits.
@@ -108,7 +126,7 @@ impl Destination {
 
     /// Both halves: one takes what is sent, the other says what is there.
     pub fn open(self, progress: Arc<Progress>, watch: Arc<dyn Watch>) -> (Receiver, Answerer) {
-        let Self { place, ids, options, filter, permits, unsettled, .. } = self;
+        let Self { place, ids, options, filter, permits, tells, unsettled, .. } = self;
         progress.enter(Phase::Comparing);
         let shared = Arc::new(Shared {
             place,
@@ -116,6 +134,7 @@ impl Destination {
             ids,
             columns: Columns::from(&options),
             options,
+            tells,
             parts: Parts::default(),
             stop: Stop::default(),
         });
@@ -167,7 +186,9 @@ impl Place {
                 if is_dry {
                     return Ok(Self::Nowhere);
                 }
-                make_top(parent, &last, Mode::from_raw_mode(0o777), unsettled).map_err(refuse)?
+                // The top itself is its owner's until it gets what the sender's has.
+                let mode = if options.exact { 0o700 } else { 0o777 };
+                make_top(parent, &last, Mode::from_raw_mode(mode), unsettled).map_err(refuse)?
             }
             result => result?,
         };

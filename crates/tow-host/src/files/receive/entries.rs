@@ -315,9 +315,17 @@ impl Receiver {
     fn spot(&mut self, name: &[u8]) -> Result<Spot, Fault> {
         let mut spot = self.locate_here(name)?;
         if let Some(dir) = spot.dir.as_ref().filter(|dir| !dir.is_fresh) {
-            spot.made = is_replaceable(&dir.handle, &spot.name)?;
+            spot.made = self.made(dir, &spot.name, &spot.path)?;
         }
         Ok(spot)
+    }
+
+    /// Whether a file or a link is to be replaced at `path`, which is `name` in `dir`.
+    pub(super) fn made(&self, dir: &Dir, name: &[u8], path: &[u8]) -> Result<Made, Code> {
+        match is_replaceable(&dir.handle, name) {
+            Err(Code::IsADirectory) if self.cleared.as_deref() == Some(path) => Ok(Made::Now),
+            result => result,
+        }
     }
 
     /// A name for something that gets its own at once, or when it is on the disk.

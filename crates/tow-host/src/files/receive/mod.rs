@@ -35,7 +35,7 @@ use tow_proto::transfer::{Columns, Options};
 use tow_proto::{Code, Refusal};
 
 pub use answer::Answerer;
-pub use destination::{Destination, Permits};
+pub use destination::{Destination, Permits, Tells};
 pub use receiver::{Receiver, Step};
 
 use self::destination::Place;
@@ -52,6 +52,7 @@ struct Shared {
     scratch: Scratch,
     options: Options,
     columns: Columns,
+    tells: Tells,
     parts: Parts,
     stop: Stop,
 }

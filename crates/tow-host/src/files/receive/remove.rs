@@ -49,7 +49,9 @@ impl Receiver {
         if let Some(dirs) = &mut self.dirs {
             dirs.forget(&path);
         }
-        if !is_dry {
+        if is_dry {
+            self.cleared = matches!(result, Ok(Fate::Gone)).then(|| path.clone());
+        } else {
             self.names.forget(&dir, &name);
             self.unsettled.add(&dir);
             self.unsettled.widen();
