@@ -75,8 +75,8 @@ fn test_peers() -> Result<()> {
     cargo(&[&of_towline[..], &["--test", "classic", "--test", "peers"]].concat())?;
     let resume = [&of_towline[..], &["--test", "resume"]].concat();
     cargo_with(&resume, &[("TOW_THOROUGH", "1")])?;
-    let kills = ["test", "--locked", "--package", "tow-host", "--test", "killed"];
-    cargo_with(&kills, &[("TOW_KILLS", "1000")])
+    let kills = [&of_towline[..], &["--test", "files", "kill::"]].concat();
+    cargo_with(&kills, &[("TOWLINE_KILLS", "1000")])
 }
 
 fn bench(cases: &[String]) -> Result<()> {
