@@ -10,7 +10,8 @@ use receivekit::{Kit, delete, file, large, mode};
 use tow_host::beneath::Root;
 use tow_host::files::Progress;
 use tow_host::files::receive::{Destination, Tells};
-use tow_proto::message::EntryKind;
+use tow_proto::Code;
+use tow_proto::message::{EntryKind, Failure};
 use tow_proto::transfer::{Event, How, Options, Record};
 
 #[test]
@@ -84,4 +85,21 @@ fn a_dry_run_takes_what_would_be_gone_for_gone() {
         assert_eq!(kit.at("file").is_dir(), dry_run);
         assert_eq!(kit.at("dir").is_dir(), !dry_run);
     }
+}
+
+#[test]
+fn a_name_is_not_given_to_a_file_that_failed() {
+    let kit = Kit::new();
+    kit.write("a", "old");
+    kit.write("b", "another");
+    let mut end = kit.open();
+    end.records(&[receivekit::top(), large("a", 3, How::Whole)]).unwrap();
+    end.event(Event::Break).unwrap();
+    let why = tow_proto::Refusal::about(Code::Changed, "a");
+    end.event(Event::Failed(Failure { path: "a".into(), why })).unwrap();
+    end.records(&[receivekit::enter(""), receivekit::hard("b", "a")]).unwrap();
+    end.event(Event::Finish).unwrap();
+    let mut failed = Vec::new();
+    end.receiver.finish(&mut |event| failed.push(event));
+    assert_eq!((failed.len(), kit.read("b")), (1, b"another".to_vec()));
 }

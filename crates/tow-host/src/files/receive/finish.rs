@@ -60,6 +60,10 @@ impl Receiver {
         let (place, name) = self.locate(path)?;
         let (of_place, of_name) = self.locate(of)?;
         let (Where::Open(dir), Where::Open(of_dir)) = (place, of_place) else { return Ok(()) };
+        // What is there of the other is not what this one is to be.
+        if self.unmade.contains(of) {
+            return Err(Fault::Failed(Code::Changed, None));
+        }
         if self.is_dry() {
             return Ok(());
         }

@@ -180,6 +180,7 @@ impl Receiver {
             Ok(()) => {
                 self.unsettled.add(dir);
                 self.summary.files += 1;
+                self.unmade.remove(&path);
                 self.summary.patched += u64::from(*is_patch);
                 self.tell(if *is_new { Change::New } else { Change::Content }, &path, *size);
             }

@@ -18,7 +18,7 @@ use super::names::Names;
 use super::publish::{Batch, Unsettled};
 use super::small::Modes;
 use super::{Fault, Shared, Stop};
-use crate::beneath::split_last;
+use crate::beneath::{PATH_LEN_MAX, split_last};
 use crate::files::filter::Filter;
 use crate::files::item::{Change, Item, Watch};
 use crate::files::tree::join;
@@ -51,6 +51,8 @@ pub struct Receiver {
     pub(super) is_over_max_delete: bool,
     /// Of a dry run: what would be gone by now, so that something of another kind could have its name.
     pub(super) cleared: Option<Vec<u8>>,
+    /// What is not what the sender has, as far as it is known by name.
+    pub(super) unmade: BTreeSet<Vec<u8>>,
     /// Bytes of the paths of failures that were told.
     told_len: usize,
     /// Files that came out wrong and are to be sent once more: there is no end before that.
@@ -129,6 +131,7 @@ impl Receiver {
             summary: Summary::default(),
             is_over_max_delete: false,
             cleared: None,
+            unmade: BTreeSet::new(),
             told_len: 0,
             again: BTreeSet::new(),
             corrupt: 0,
@@ -176,6 +179,7 @@ impl Receiver {
                 // What is there of it stays for another time.
                 self.shared.parts.keep(path.as_bytes());
                 self.again.remove(path.as_bytes());
+                self.note_unmade(path.as_bytes());
                 self.summary.failed += 1;
             }
             Event::At { offset } => self.handle_at(offset)?,
@@ -352,10 +356,17 @@ impl Receiver {
         self.corrupt += usize::from(why.code == Code::Corrupt);
         let path = why.path.clone().unwrap_or_default();
         self.told_len = self.told_len.saturating_add(path.as_bytes().len());
+        self.note_unmade(path.as_bytes());
         // What is sent once more has to be told of; of the rest, as much as may wait for the link.
         let is_again = why.code == Code::Corrupt && self.corrupt <= AGAIN_MAX;
         if self.summary.failed <= FAILED_MAX && (is_again || self.told_len <= TOLD_LEN_MAX) {
             out(Event::Failed(Failure { path, why }));
+        }
+    }
+
+    fn note_unmade(&mut self, path: &[u8]) {
+        if self.unmade.len() < UNMADE_MAX && path.len() <= PATH_LEN_MAX {
+            self.unmade.insert(path.to_vec());
         }
     }
 
@@ -394,6 +405,8 @@ const LISTS_LEN_MAX: usize = 256 << 20;
 const LISTED_LEN: usize = 128;
 /// Most failures that the sender is told of one by one; all are counted.
 const FAILED_MAX: u64 = 100_000;
+/// Most paths of those that are kept by name.
+const UNMADE_MAX: usize = 10_000;
 /// Most bytes of their paths.
 const TOLD_LEN_MAX: usize = 16 << 20;
 /// Most files that are waited for because they came out wrong.
