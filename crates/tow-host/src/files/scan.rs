@@ -502,8 +502,8 @@ pub(super) fn scan_tree(
 
 /// Threads that read directories.
 pub(super) const SCANNERS: usize = 2;
-/// Entries that may wait to be taken: while the other end still says what it has, this one reads on.
-const ROOM: usize = 100_000;
+/// Entries that may wait to be taken.
+const ROOM: usize = 20_000;
 /// Directories that are waited for together.
 const SOME: usize = 16;
 /// Room for directory entries per system call, in bytes.
