@@ -287,15 +287,12 @@ pub(super) struct Scanner<'a> {
     top: &'a OwnedFd,
     look: Look,
     progress: &'a Progress,
-    /// Called when there is something to take after there was nothing, or nothing more will be.
+    /// Called when there is something to take, or nothing more will be.
     ready: &'a (dyn Fn() + Sync),
     /// Entries that may wait to be taken; one directory of any size besides.
     room: usize,
     state: Mutex<State>,
-    /// There is something to read, or room for it.
-    work: Condvar,
-    /// There is something to take.
-    filled: Condvar,
+    turn: Condvar,
 }
 
 #[derive(Default)]
@@ -303,11 +300,6 @@ struct State {
     /// The last one is next, so that the tree is gone through in depth and few are waiting.
     waiting: Vec<Waiting>,
     busy: usize,
-    /// Threads that wait for something to read: nobody is woken for nothing, each time costs a
-    /// system call.
-    idle: usize,
-    /// Somebody waits in [`Scanner::next`].
-    is_awaited: bool,
     found: VecDeque<Scanned>,
     found_len: usize,
     seen: usize,
@@ -333,8 +325,8 @@ impl<'a> Scanner<'a> {
         let meta = fstat(top).map(|stat| look.meta(&stat)).unwrap_or_default();
         let first = Waiting { path: Vec::new(), depth: 0, meta, filter };
         let state = State { waiting: vec![first], ..State::default() };
-        let (work, filled) = (Condvar::new(), Condvar::new());
-        Self { top, look, progress, ready, room: ROOM, state: Mutex::new(state), work, filled }
+        let turn = Condvar::new();
+        Self { top, look, progress, ready, room: ROOM, state: Mutex::new(state), turn }
     }
 
     /// Reads directories until all are read or [`Scanner::close`] was called. On as many threads at
@@ -343,9 +335,8 @@ impl<'a> Scanner<'a> {
         while let Some(waiting) = self.claim() {
             let depth = waiting.depth;
             let scanned = self.scan(waiting);
-            if self.hand_over(scanned, depth) {
-                (self.ready)();
-            }
+            self.hand_over(scanned, depth);
+            (self.ready)();
         }
         (self.ready)();
     }
@@ -354,24 +345,16 @@ impl<'a> Scanner<'a> {
     pub(super) fn take(&self) -> Option<Scanned> {
         let mut state = self.state();
         let scanned = state.found.pop_front()?;
-        let was_full = state.found_len >= self.room;
         state.found_len -= scanned.listing.entries.len() + 1;
-        if was_full && state.found_len < self.room {
-            self.wake_workers(&state);
-        }
+        self.turn.notify_all();
         Some(scanned)
     }
 
-    /// The next directory, when it is there. `None` when all were taken. After there was none, it
-    /// waits until there are some.
+    /// The next directory, when it is there. `None` when all were taken.
     pub(super) fn next(&self) -> Option<Scanned> {
         let mut state = self.state();
-        if state.found.is_empty() {
-            while !state.is_over() && state.found.len() < SOME && state.found_len < self.room {
-                state.is_awaited = true;
-                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            state.is_awaited = false;
+        while state.found.is_empty() && !state.is_over() {
+            state = self.turn.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         drop(state);
         self.take()
@@ -391,14 +374,14 @@ impl<'a> Scanner<'a> {
     /// Ends the work.
     pub(super) fn close(&self) {
         self.state().is_closed = true;
-        self.work.notify_all();
-        self.filled.notify_all();
+        self.turn.notify_all();
     }
 
     fn claim(&self) -> Option<Waiting> {
         let mut state = self.state();
         loop {
             if state.is_over() {
+                self.turn.notify_all();
                 return None;
             }
             if state.found_len < self.room
@@ -407,15 +390,7 @@ impl<'a> Scanner<'a> {
                 state.busy += 1;
                 return Some(waiting);
             }
-            state.idle += 1;
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
-        }
-    }
-
-    fn wake_workers(&self, state: &State) {
-        if state.idle > 0 {
-            self.work.notify_all();
+            state = self.turn.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -428,8 +403,7 @@ impl<'a> Scanner<'a> {
         self.look.list(&dir, &waiting.path, waiting.meta, filter)
     }
 
-    /// True where there was nothing to take before.
-    fn hand_over(&self, mut scanned: Scanned, depth: usize) -> bool {
+    fn hand_over(&self, mut scanned: Scanned, depth: usize) {
         let mut waiting = Vec::new();
         let (mut files, mut bytes) = (0, 0u64);
         for entry in &scanned.listing.entries {
@@ -455,19 +429,10 @@ impl<'a> Scanner<'a> {
             scanned.fail_all(Code::TooLong);
             waiting.clear();
         }
-        let was_empty = state.found.is_empty();
-        let has_work = !waiting.is_empty();
         state.waiting.extend(waiting.into_iter().rev());
         state.found_len += scanned.listing.entries.len() + 1;
         state.found.push_back(scanned);
-        if has_work || state.is_over() {
-            self.wake_workers(&state);
-        }
-        let is_enough = state.found.len() >= SOME || state.found_len >= self.room;
-        if state.is_awaited && (is_enough || state.is_over()) {
-            self.filled.notify_one();
-        }
-        was_empty
+        self.turn.notify_all();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -504,8 +469,6 @@ pub(super) fn scan_tree(
 pub(super) const SCANNERS: usize = 2;
 /// Entries that may wait to be taken.
 const ROOM: usize = 20_000;
-/// Directories that are waited for together.
-const SOME: usize = 16;
 /// Room for directory entries per system call, in bytes.
 const DIR_BUF_LEN: usize = 32 << 10;
 
