@@ -64,10 +64,6 @@ async fn fetch(
         node_says(&mut talk).await;
         talk.gone().await;
     };
-    let client = async {
-        // Dropped, so that the node sees the end.
-        client.await
-    };
     let (result, ()) = both(client, server).await;
     let outside = fs::read(temp.join("outside/victim")).unwrap();
     assert_eq!(outside, b"old", "the victim was written");

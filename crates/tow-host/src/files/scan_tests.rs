@@ -1,3 +1,5 @@
+//! A tree is scanned whole, parents first, in bounded memory.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};

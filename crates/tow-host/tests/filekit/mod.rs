@@ -9,12 +9,12 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{self, channel};
 use std::thread;
 
 use tow_host::beneath::Root;
 use tow_host::files::item::Item;
-use tow_host::files::receive::{Destination, Step};
+use tow_host::files::receive::{Answerer, Destination, Receiver, Step};
 use tow_host::files::send::{Answer, Inbox, Outgoing};
 use tow_host::files::{Progress, Source};
 use tow_proto::frame::PREFIX_LEN;
@@ -189,37 +189,14 @@ pub fn deliver(
     mut gate: impl FnMut(&Item) -> ControlFlow<()>,
 ) -> Result<Outcome, Refusal> {
     let progress = Arc::new(Progress::default());
-    let (mut receiver, mut answerer) = destination.open(Arc::clone(&progress), Arc::new(()));
+    let (receiver, answerer) = destination.open(Arc::clone(&progress), Arc::new(()));
     let (inbox, columns) = (Inbox::default(), Columns::from(options));
     let (questions, asked) = channel::<Question>();
-    let mut outcome = Outcome {
-        summary: None,
-        failed: Vec::new(),
-        larges: Vec::new(),
-        breaks: 0,
-        finishes: 0,
-        bytes: 0,
-        progress,
-    };
     thread::scope(|scope| {
         let inbox = &inbox;
-        scope.spawn(move || {
-            let mut emit = |item| {
-                match item {
-                    Item::Pack(buffer) => inbox.push(Answer::Pack(without_room(buffer))),
-                    Item::Event(Event::HaveEnd) => inbox.push(Answer::HaveEnd),
-                    item => panic!("unexpected {item:?}"),
-                }
-                ControlFlow::Continue(())
-            };
-            let _ = answerer.have(&mut emit);
-            for question in asked {
-                question.check().unwrap();
-                let _ = answerer.answer(question, &mut emit);
-            }
-        });
-        let (mut receiver_says, mut is_cut) = (Ok(Step::More), false);
-        let mut waiting = Vec::new();
+        scope.spawn(move || answer_all(answerer, asked, inbox));
+        let mut sink = Sink::new(receiver, inbox, progress);
+        let mut is_cut = false;
         let sent = outgoing.send(inbox, &mut |item| {
             let item = match item {
                 Item::Pack(buffer) => Item::Pack(without_room(buffer)),
@@ -230,50 +207,94 @@ pub fn deliver(
                 is_cut = true;
                 return ControlFlow::Break(());
             }
-            outcome.note(&item, columns);
+            sink.outcome.note(&item, columns);
             if let Item::Event(event) = &item
                 && let Some(question) = event.question()
             {
                 questions.send(question).unwrap();
                 return ControlFlow::Continue(());
             }
-            let is_last = matches!(item, Item::Event(Event::Finish));
-            outcome.finishes += usize::from(is_last);
-            waiting.push(item);
-            if pace == Pace::AtTheEnd && !is_last {
-                return ControlFlow::Continue(());
-            }
-            for item in waiting.drain(..) {
-                receiver_says = receiver.handle(item, &mut |event| {
-                    let Event::Failed(failure) = event else { panic!("unexpected {event:?}") };
-                    let (path, code) = (failure.path.clone(), failure.why.code);
-                    inbox.push(Answer::Failed { path, code });
-                    outcome.failed.push(failure);
-                });
-                if receiver_says.is_err() {
-                    break;
-                }
-            }
-            match receiver_says {
-                Ok(Step::More) => ControlFlow::Continue(()),
-                Ok(Step::Finished) => {
-                    inbox.close();
-                    ControlFlow::Continue(())
-                }
-                Err(_) => ControlFlow::Break(()),
-            }
+            sink.take(item, pace)
         });
         drop(questions);
         let _ = sent?;
-        if receiver_says? == Step::Finished && !is_cut {
-            outcome.summary = Some(receiver.finish(&mut |event| {
+        sink.finish(is_cut)
+    })
+}
+
+fn answer_all(mut answerer: Answerer, asked: mpsc::Receiver<Question>, inbox: &Inbox) {
+    let mut emit = |item| {
+        match item {
+            Item::Pack(buffer) => inbox.push(Answer::Pack(without_room(buffer))),
+            Item::Event(Event::HaveEnd) => inbox.push(Answer::HaveEnd),
+            item => panic!("unexpected {item:?}"),
+        }
+        ControlFlow::Continue(())
+    };
+    let _ = answerer.have(&mut emit);
+    for question in asked {
+        question.check().unwrap();
+        let _ = answerer.answer(question, &mut emit);
+    }
+}
+
+/// The receiver, and what it says.
+struct Sink<'a> {
+    receiver: Receiver,
+    inbox: &'a Inbox,
+    says: Result<Step, Refusal>,
+    waiting: Vec<Item>,
+    outcome: Outcome,
+}
+
+impl<'a> Sink<'a> {
+    fn new(receiver: Receiver, inbox: &'a Inbox, progress: Arc<Progress>) -> Self {
+        let outcome = Outcome {
+            summary: None,
+            failed: Vec::new(),
+            larges: Vec::new(),
+            breaks: 0,
+            finishes: 0,
+            bytes: 0,
+            progress,
+        };
+        Self { receiver, inbox, says: Ok(Step::More), waiting: Vec::new(), outcome }
+    }
+
+    fn take(&mut self, item: Item, pace: Pace) -> ControlFlow<()> {
+        let is_last = matches!(item, Item::Event(Event::Finish));
+        self.outcome.finishes += usize::from(is_last);
+        self.waiting.push(item);
+        if pace == Pace::AtTheEnd && !is_last {
+            return ControlFlow::Continue(());
+        }
+        for item in self.waiting.drain(..) {
+            self.says = self.receiver.handle(item, &mut |event| {
+                let Event::Failed(failure) = event else { panic!("unexpected {event:?}") };
+                let (path, code) = (failure.path.clone(), failure.why.code);
+                self.inbox.push(Answer::Failed { path, code });
+                self.outcome.failed.push(failure);
+            });
+            if self.says.is_err() {
+                return ControlFlow::Break(());
+            }
+        }
+        if matches!(self.says, Ok(Step::Finished)) {
+            self.inbox.close();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn finish(mut self, is_cut: bool) -> Result<Outcome, Refusal> {
+        if self.says? == Step::Finished && !is_cut {
+            self.outcome.summary = Some(self.receiver.finish(&mut |event| {
                 if let Event::Failed(failure) = event {
-                    outcome.failed.push(failure);
+                    self.outcome.failed.push(failure);
                 }
             }));
         }
-        Ok(outcome)
-    })
+        Ok(self.outcome)
+    }
 }
 
 fn without_room(mut buffer: Vec<u8>) -> Vec<u8> {
