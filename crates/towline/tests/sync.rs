@@ -427,3 +427,17 @@ fn mistakes_are_explained() {
     let _ = tow(&["sync", "source", "box:b", "--max-delete", "3"]).expect(2);
     let _ = tow(&["sync", "source", "source/inner"]).fails(1, &["source/inner", "into itself"]);
 }
+
+#[test]
+fn an_input_error_is_said_and_leaves_nothing() {
+    let pair = pair();
+    // The first page of a process's memory can be opened, but not read: EIO.
+    let broken = format!("box:/proc/{}/mem", pair.node.pid());
+    let _ =
+        pair.client.tow(["get", &broken, "copy"]).run().fails(1, &["reading or writing failed"]);
+    assert_eq!(names_in(&pair.client.work()), [""; 0]);
+    write(&pair.client.file("copy"), "old");
+    let _ =
+        pair.client.tow(["get", &broken, "copy"]).run().fails(1, &["reading or writing failed"]);
+    assert_eq!(fs::read(pair.client.file("copy")).unwrap(), b"old");
+}
