@@ -21,7 +21,6 @@ test-peers: tools
 
 # Measurements beside ssh, scp, rsync, nginx and cp.
 bench: tools ssh
-	@$(call need,rsync,rsync)
 	@PATH=$$PATH:/usr/sbin; $(call need,nginx,nginx-light)
 	@$(call need,curl,curl)
 	cargo x bench
@@ -48,6 +47,7 @@ tools:
 	@$(call need,vim,vim)
 	@$(call need,less,less)
 	@$(call need,htop,htop)
+	@$(call need,rsync,rsync)
 	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 	@cargo deny --version >/dev/null 2>&1 || $(QUICKLY) cargo install --locked cargo-deny@0.20.2
