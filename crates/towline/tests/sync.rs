@@ -441,3 +441,17 @@ fn an_input_error_is_said_and_leaves_nothing() {
         pair.client.tow(["get", &broken, "copy"]).run().fails(1, &["reading or writing failed"]);
     assert_eq!(fs::read(pair.client.file("copy")).unwrap(), b"old");
 }
+
+#[test]
+fn of_many_failures_a_person_is_shown_some_and_a_script_all() {
+    let pair = pair();
+    for number in 0..30 {
+        write(&pair.client.file(format!("source/{number:02}")), "new");
+        write(&pair.client.file(format!("dest/{number:02}/inner")), "in the way");
+    }
+    let done = pair.client.tow(Way::Here.args()).run().expect(1);
+    assert!(done.err().contains("tow: error: 10 more failed; "), "{done}");
+    assert_eq!(done.err().lines().filter(|line| line.starts_with("tow: error: ")).count(), 21);
+    let lines = pair.client.tow(Way::Here.args()).arg("--json").run().expect(1).json();
+    assert_eq!(lines.iter().filter(|line| line["event"] == "failed").count(), 30);
+}

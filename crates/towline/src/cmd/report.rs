@@ -108,7 +108,8 @@ pub(crate) fn report(
     took: Duration,
     style: Style,
 ) -> Result<bool, Failure> {
-    for failure in &outcome.failures {
+    let shown_max = if style.json { usize::MAX } else { FAILURES_SHOWN_MAX };
+    for failure in outcome.failures.iter().take(shown_max) {
         let shown = if failure.path.is_empty() { path } else { &failure.path };
         let why = Refusal { path: None, ..failure.why.clone() };
         if style.json {
@@ -117,6 +118,10 @@ pub(crate) fn report(
         } else {
             output::status(format_args!("tow: error: {shown}: {why}"));
         }
+    }
+    let more = outcome.failures.len().saturating_sub(shown_max);
+    if more > 0 {
+        output::status(format_args!("tow: error: {more} more failed; --json names each"));
     }
     let s = outcome.summary;
     if style.json {
@@ -168,3 +173,6 @@ fn summary(path: &ByteString, outcome: &Outcome, took: Duration, dry_run: bool) 
     also(s.failed, format!("{} failed", s.failed));
     text
 }
+
+/// Failures that a person is shown: a full disk has the same to say of every file.
+const FAILURES_SHOWN_MAX: usize = 20;
