@@ -48,6 +48,7 @@ tools:
 	@$(call need,less,less)
 	@$(call need,htop,htop)
 	@$(call need,rsync,rsync)
+	@$(call need,strace,strace)
 	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 	@cargo deny --version >/dev/null 2>&1 || $(QUICKLY) cargo install --locked cargo-deny@0.20.2

@@ -125,8 +125,14 @@ impl Machine {
     /// The same with `descriptors` open files at most.
     #[track_caller]
     pub fn serve_with_descriptors(&self, descriptors: u32) -> Node {
-        let line =
-            format!("ulimit -n {descriptors}; exec \"$TOW\" serve --listen 127.0.0.1:0 --json");
+        self.serve_by(&format!("ulimit -n {descriptors}; exec"))
+    }
+
+    /// The same, by what a shell does with the line `by` and the command after it. It must become
+    /// the node itself: `exec …`.
+    #[track_caller]
+    pub fn serve_by(&self, by: &str) -> Node {
+        let line = format!("{by} \"$TOW\" serve --listen 127.0.0.1:0 --json");
         let mut command = self.command(Path::new("/bin/sh"));
         command.args(["-c", &line]);
         self.start(command)
@@ -331,7 +337,16 @@ impl Pair {
     /// Starts the node again after its end; the proxy leads to it.
     #[track_caller]
     pub fn serve_again(&mut self) {
+        let _ = self.node.end();
         self.node = self.host.serve(&[]);
+        self.proxy.point_to(self.node.address());
+    }
+
+    /// The same, as [`Machine::serve_by`] does.
+    #[track_caller]
+    pub fn serve_again_by(&mut self, by: &str) {
+        let _ = self.node.end();
+        self.node = self.host.serve_by(by);
         self.proxy.point_to(self.node.address());
     }
 }

@@ -4,6 +4,8 @@
 
 #[path = "files/bad_input.rs"]
 mod bad_input;
+#[path = "files/disk_errors.rs"]
+mod disk_errors;
 #[path = "files/kill.rs"]
 mod kill;
 #[path = "files/resume.rs"]
