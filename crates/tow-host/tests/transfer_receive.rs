@@ -60,6 +60,28 @@ fn a_tree_arrives_with_modes_times_and_links_however_safe_it_is_to_be() {
 }
 
 #[test]
+fn what_was_read_only_is_so_again_however_the_transfer_ends() {
+    for is_finished in [false, true] {
+        let kit = Kit::new();
+        kit.write("sealed/deep/a", b"old");
+        for (name, bits) in [("sealed/deep", 0o500), ("sealed", 0o555)] {
+            fs::set_permissions(kit.at(name), fs::Permissions::from_mode(bits)).unwrap();
+        }
+        let mut end = kit.open();
+        end.records(&[enter("sealed"), file("b", b"new"), enter("sealed/deep")]).unwrap();
+        end.records(&[file("a", b"new")]).unwrap();
+        if is_finished {
+            end.finish_well();
+        } else {
+            drop(end);
+        }
+        assert_eq!(kit.read("sealed/deep/a"), b"new");
+        let modes = ["sealed/deep", "sealed"].map(|name| mode_of(&kit.at(name)));
+        assert_eq!(modes, [0o500, 0o555], "finished: {is_finished}");
+    }
+}
+
+#[test]
 fn many_files_in_many_directories_arrive_in_batches() {
     let kit = Kit::new();
     let mut end = kit.open();

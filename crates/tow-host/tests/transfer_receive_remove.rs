@@ -40,6 +40,24 @@ fn what_is_deleted_goes_with_all_that_is_in_it_and_no_link_is_followed() {
 }
 
 #[test]
+fn a_read_only_directory_that_stays_is_read_only_again() {
+    let exclude = vec!["*.log".into()];
+    for (options, deleted) in
+        [(Options { exclude, ..deleting() }, 1), (Options { max_delete: Some(0), ..deleting() }, 0)]
+    {
+        let kit = Kit::with(options);
+        kit.write("sealed/x.log", b"x");
+        kit.write("sealed/y", b"y");
+        let sealed = std::os::unix::fs::PermissionsExt::from_mode(0o555);
+        fs::set_permissions(kit.at("sealed"), sealed).unwrap();
+        let mut end = kit.open();
+        end.records(&[enter(""), delete("sealed")]).unwrap();
+        assert_eq!(end.finish().0.deleted, deleted);
+        assert_eq!(tow_testkit::mode_of(&kit.at("sealed")), 0o555);
+    }
+}
+
+#[test]
 fn nothing_is_deleted_that_was_not_to_be() {
     let kit = Kit::new();
     kit.write("a", b"a");

@@ -1,10 +1,12 @@
 //! Transfers that are interrupted, by whatever, go on where they stopped.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use tow_testkit::{Cut, Direction, How, Machine, Pair, Running, Signal, names_in, noise, until};
+use tow_testkit::{
+    Cut, Direction, How, Machine, Pair, Running, Signal, mode_of, names_in, noise, until,
+};
 
 use super::pair;
 
@@ -148,6 +150,44 @@ fn a_client_that_is_killed_goes_on_when_it_is_run_again() {
         assert!(!verb.destination(&pair).file("file").exists());
         let reused = finish(verb, &pair, &content);
         assert!(reused > 1 << 20, "{verb:?}: {reused} bytes");
+    }
+}
+
+#[test]
+fn read_only_directories_are_so_again_after_a_kill() {
+    for verb in Verb::BOTH {
+        let mut pair = pair();
+        let tops = [verb.source(&pair).file("top"), verb.destination(&pair).file("top")];
+        for (top, content) in tops.iter().zip([noise(LEN, 20), noise(100, 21)]) {
+            fs::create_dir_all(top.join("sealed")).unwrap();
+            fs::write(top.join("sealed/large"), content).unwrap();
+            set_modes(top, 0o555);
+        }
+        let args = match verb {
+            Verb::Get => ["get", "box:top", "."],
+            Verb::Put => ["put", "top", "box:"],
+        };
+        pair.proxy.cut(Cut { direction: verb.direction(), after: STOP, how: How::Silence });
+        let running = pair.client.tow(args).start();
+        until("it is being filled", || partial(&tops[1].join("sealed")).is_some());
+        let other = Machine::new(env!("CARGO_BIN_EXE_tow"));
+        std::mem::replace(&mut pair.node, other.serve(&[])).kill();
+        running.kill();
+        pair.serve_again();
+        let done = pair.client.tow(args).run().ok();
+        let modes = [&tops[1], &tops[1].join("sealed")].map(|dir| mode_of(dir));
+        assert_eq!(modes, [0o555, 0o555], "{verb:?}: {done}");
+        for top in &tops {
+            // Temporary directories are to be removed.
+            set_modes(top, 0o755);
+        }
+    }
+}
+
+/// Of `top`, and of what is sealed in it.
+fn set_modes(top: &Path, mode: u32) {
+    for path in [top.to_owned(), top.join("sealed")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 }
 

@@ -89,13 +89,29 @@ pub(super) fn is_within(path: &[u8], dir: &[u8]) -> bool {
     }
 }
 
-/// Lets the owner fill a directory that is read-only. Where that fails, filling it will tell.
-pub(super) fn make_writable(dir: &OwnedFd) {
-    if let Ok(stat) = fstat(dir)
-        && stat.st_mode & 0o700 != 0o700
-    {
-        let _ = fchmod(dir, Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o700));
+/// Permissions that a directory has to get back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Former {
+    id: FileId,
+    mode: Mode,
+}
+
+impl Former {
+    /// Gives them back to the directory that had them.
+    pub(super) fn restore(self, dir: &OwnedFd) {
+        if fstat(dir).is_ok_and(|stat| FileId::of(&stat) == self.id) {
+            let _ = fchmod(dir, self.mode);
+        }
     }
+}
+
+/// Lets the owner fill a directory that is read-only, and tells what it had before. Where that fails,
+/// filling it will tell.
+pub(super) fn make_writable(dir: &OwnedFd) -> Option<Former> {
+    let stat = fstat(dir).ok().filter(|stat| stat.st_mode & 0o700 != 0o700)?;
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    fchmod(dir, mode | Mode::RWXU).ok()?;
+    Some(Former { id: FileId::of(&stat), mode })
 }
 
 /// Directories that stay open: each is a handle.

@@ -29,8 +29,7 @@ impl Receiver {
         self.check_is_tree(path)?;
         self.here = Here { path: path.to_vec(), dir: Err(Code::NotFound), modes: Modes::default() };
         let place = self.open_dir(path).inspect_err(|fault| self.cannot_enter(*fault))?;
-        self.arrive(place);
-        Ok(())
+        self.arrive(place)
     }
 
     pub(super) fn dir(&mut self, path: &[u8], meta: &Meta) -> Result<(), Fault> {
@@ -38,7 +37,7 @@ impl Receiver {
         self.here = Here { path: path.to_vec(), dir: Err(Code::NotFound), modes: Modes::default() };
         let made = self.make(path).inspect_err(|fault| self.cannot_enter(*fault))?;
         let (place, made) = made;
-        self.arrive(place);
+        self.arrive(place)?;
         self.remember(path.len())?;
         self.summary.dirs += 1;
         self.tell(if made == Made::Now { Change::Dir } else { Change::Meta }, path, 0);
@@ -52,14 +51,17 @@ impl Receiver {
         self.here.dir = Err(code);
     }
 
-    fn arrive(&mut self, place: Where) {
+    fn arrive(&mut self, place: Where) -> Result<(), Fault> {
         if let Where::Open(dir) = &place
             && !dir.is_fresh
             && !self.is_dry()
+            && let Some(former) = make_writable(&dir.handle)
         {
-            make_writable(&dir.handle);
+            self.opened.insert(dir.path.clone(), former);
+            self.remember(dir.path.len())?;
         }
         self.here.dir = Ok(place);
+        Ok(())
     }
 
     fn make(&mut self, path: &[u8]) -> Result<(Where, Made), Fault> {

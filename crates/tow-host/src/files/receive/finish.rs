@@ -33,6 +33,7 @@ impl Receiver {
         if matches!(self.state, State::Finished) {
             self.dress_dirs(out);
         }
+        self.close_dirs(None);
         let unsettled = std::mem::take(&mut self.unsettled);
         if self.shared.options.durable != Durable::None
             && let Err(code) = unsettled.settle()
@@ -125,14 +126,18 @@ impl Receiver {
     /// Permissions and times of directories, the deepest first: what is put into one changes its
     /// time, and may not be allowed any more afterwards.
     fn dress_dirs(&mut self, out: Out<'_>) {
-        let dirs = std::mem::take(&mut self.dressed_last);
+        let mut dirs = std::mem::take(&mut self.dressed_last);
         if self.is_dry() {
             return;
         }
         if dirs.len() > 1 {
             self.unsettled.widen();
         }
-        for (path, meta) in dirs.into_iter().rev() {
+        dirs.reverse();
+        dirs.sort_by(|(one, _), (other, _)| other.cmp(one));
+        for (path, meta) in dirs {
+            self.close_dirs(Some(&path));
+            self.opened.remove(&path);
             let result = match self.open_dir(&path) {
                 Ok(Where::Open(dir)) => {
                     self.unsettled.add(&dir);
@@ -143,6 +148,20 @@ impl Receiver {
             };
             if let Err(fault) = result {
                 self.fail(fault.about(&path), out);
+            }
+        }
+    }
+
+    /// Gives directories that were read-only their permissions back, the deepest first: all of them,
+    /// or those that come after `path`.
+    fn close_dirs(&mut self, path: Option<&[u8]>) {
+        while let Some(last) = self.opened.last_entry()
+            && path.is_none_or(|path| last.key().as_slice() > path)
+        {
+            let (path, former) = last.remove_entry();
+            if let Ok(Where::Open(dir)) = self.open_dir(&path) {
+                former.restore(&dir.handle);
+                self.unsettled.add(&dir);
             }
         }
     }
@@ -159,5 +178,6 @@ impl Drop for Receiver {
         self.publish(&mut |_| {});
         self.set_aside();
         self.end_scratch();
+        self.close_dirs(None);
     }
 }

@@ -1,6 +1,6 @@
 //! The half of the receiving end that changes things: takes what the sender sends, in its order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tow_proto::{Code, Refusal};
 
 use super::backup::Backup;
 use super::destination::{Permits, Place};
-use super::dirs::{Dir, Dirs};
+use super::dirs::{Dir, Dirs, Former};
 use super::dress::Dress;
 use super::large::Incoming;
 use super::names::Names;
@@ -43,9 +43,11 @@ pub struct Receiver {
     pub(super) unsettled: Unsettled,
     /// Directories whose metadata is set at the end.
     pub(super) dressed_last: Vec<(Vec<u8>, Meta)>,
+    /// Directories that were read-only and are not while they are filled.
+    pub(super) opened: BTreeMap<Vec<u8>, Former>,
     /// Names and the files whose further names they will be.
     pub(super) hards: Vec<(Vec<u8>, Vec<u8>)>,
-    /// What both lists take up in bytes.
+    /// What these lists take up in bytes.
     pub(super) lists_len: usize,
     pub(super) summary: Summary,
     pub(super) is_over_max_delete: bool,
@@ -126,6 +128,7 @@ impl Receiver {
             here: Here { path: Vec::new(), dir: Ok(dir), modes: Modes::default() },
             unsettled,
             dressed_last: Vec::new(),
+            opened: BTreeMap::new(),
             hards: Vec::new(),
             lists_len: 0,
             summary: Summary::default(),

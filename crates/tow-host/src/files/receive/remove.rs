@@ -145,14 +145,27 @@ impl Removal<'_> {
             return Err(Fault::Failed(Code::TooDeep, None));
         }
         let inner = open_dir(dir, name).map_err(Fault::of_dir)?;
-        if !self.is_dry {
-            make_writable(&inner);
+        let former = if self.is_dry { None } else { make_writable(&inner) };
+        let result = self.empty_open(&inner, path, filter, depth);
+        // It may stay. What is empty can be removed all the same.
+        if let Some(former) = former {
+            former.restore(&inner);
         }
-        let filter = filter.enter(&inner, path);
+        result
+    }
+
+    fn empty_open(
+        &mut self,
+        inner: &OwnedFd,
+        path: &[u8],
+        filter: &Filter,
+        depth: usize,
+    ) -> Result<Fate, Fault> {
+        let filter = filter.enter(inner, path);
         let mut fate = Fate::Gone;
-        let names = names_in(&inner).map_err(|errno| Fault::Failed(code_of_dir(errno), None))?;
+        let names = names_in(inner).map_err(|errno| Fault::Failed(code_of_dir(errno), None))?;
         for (name, _) in names {
-            if self.remove(&inner, path, &name, &filter, depth + 1)? == Fate::Stays {
+            if self.remove(inner, path, &name, &filter, depth + 1)? == Fate::Stays {
                 fate = Fate::Stays;
             }
             if self.is_over {
