@@ -14,7 +14,9 @@ use receivekit::*;
 use tow_host::files::item::{Change, Item};
 use tow_host::files::receive::Step;
 use tow_proto::message::{EntryKind, Failure};
-use tow_proto::transfer::{Event, How, PieceHash, PieceTally, Record, Run, What, sign};
+use tow_proto::transfer::{
+    Durable, Event, How, Options, PieceHash, PieceTally, Record, Run, What, sign,
+};
 use tow_proto::{Code, Refusal};
 use tow_testkit::Mount;
 
@@ -220,6 +222,42 @@ fn a_partial_file_that_another_transfer_writes_is_left_to_it() {
     one.end(&content).unwrap();
     one.finish_well();
     assert!(kit.read("a") == content);
+}
+
+#[test]
+fn what_took_the_place_of_a_verified_file_gets_no_name() {
+    for durable in [Durable::None, Durable::Batch, Durable::File] {
+        let kit = Kit::with(Options { durable, ..Options::default() });
+        let content = noise(2 * MIB);
+        for name in ["large", "small"] {
+            kit.write(name, b"old");
+        }
+        let mut end = kit.open();
+        let (first, last) = content.split_at(MIB);
+        end.records(&[enter(""), file("small", b"new")]).unwrap();
+        end.records(&[large("large", content.len() as u64, How::Whole)]).unwrap();
+        end.data(first).unwrap();
+        let partial = kit.leftovers().into_iter().find(|path| len_of(path) == MIB as u64).unwrap();
+        let planted = kit.write("planted", b"planted");
+        fs::rename(&planted, &partial).unwrap();
+        end.data(last).unwrap();
+        end.end(&content).unwrap();
+        let (summary, failed) = end.finish();
+        assert_eq!(failed, failures([("large", Code::Changed)]), "{durable:?}");
+        assert_eq!((summary.files, kit.read("large")), (1, b"old".to_vec()));
+        // It is not ours to remove.
+        assert_eq!(fs::read(&partial).unwrap(), b"planted");
+        let mut end = kit.open();
+        end.records(&[enter(""), large("large", content.len() as u64, How::Whole)]).unwrap();
+        end.data(&content).unwrap();
+        end.end(&content).unwrap();
+        end.finish_well();
+        assert!(kit.read("large") == content);
+    }
+}
+
+fn len_of(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().len()
 }
 
 #[test]

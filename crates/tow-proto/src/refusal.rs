@@ -118,8 +118,8 @@ codes! {
     BadName = 37, You, false, "a name that can't be used";
     /// Neither file, directory nor link.
     SpecialFile = 38, You, false, "neither a file, a directory nor a symbolic link";
-    /// The source changed while it was read.
-    Changed = 39, Me, true, "changed while it was being read";
+    /// A source changed while it was read, or what was made of it before it had its name.
+    Changed = 39, Me, true, "changed meanwhile";
     /// Input or output failed.
     Io = 40, Me, false, "reading or writing failed on that machine";
     /// The content is not what was announced.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{FallocateFlags, fallocate, fstatfs, fstatvfs, ftruncate};
+use rustix::fs::{AtFlags, FallocateFlags, fallocate, fstat, fstatfs, fstatvfs, ftruncate, statat};
 use rustix::io::{Errno, pread};
 use rustix::process::geteuid;
 use tow_proto::Code;
@@ -17,6 +17,7 @@ use super::names::Fit;
 use super::parts::Part;
 use super::{Fault, Stop};
 use crate::beneath::code_of;
+use crate::files::meta::FileId;
 use crate::files::partial::{Locked, write_at};
 
 /// The file that is being received.
@@ -99,6 +100,19 @@ impl Content {
             Self::New(file) => file,
             Self::Small(file) => file,
             Self::Kept(part) | Self::Emptied(part) => &part.file,
+        }
+    }
+
+    /// Whether the name stands for this very file.
+    pub(super) fn is_named(&self, dir: &OwnedFd, name: &[u8]) -> bool {
+        match self {
+            Self::New(file) => file.is_named(dir, name),
+            Self::Kept(part) | Self::Emptied(part) => part.file.is_named(dir, name),
+            Self::Small(file) => {
+                let id = fstat(file).map(|stat| FileId::of(&stat));
+                let named = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+                id.is_ok() && id == named.map(|named| FileId::of(&named))
+            }
         }
     }
 }

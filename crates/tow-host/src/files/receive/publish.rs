@@ -175,8 +175,14 @@ impl Receiver {
         let Pending { temp, name, size, fit, is_new, is_patch, .. } = &pending;
         let made = if *is_new { Made::Now } else { Made::Before };
         let dress = || if is_dressed { Ok(()) } else { self.put_on(&pending) };
-        let result = is_safe.map_err(Fault::from).and_then(|()| dress());
-        match result.and_then(|()| self.give_name(dir, temp, name, *fit, made)) {
+        let check = |name| match &pending.file {
+            // What was verified is what this handle stands for, whoever may have moved names about.
+            Some(content) if !content.is_named(&dir.handle, name) => Err(Code::Changed.into()),
+            _ => Ok(()),
+        };
+        let result = is_safe.map_err(Fault::from).and_then(|()| dress()).and_then(|()| check(temp));
+        let result = result.and_then(|()| self.give_name(dir, temp, name, *fit, made));
+        match result.and_then(|()| check(name)) {
             Ok(()) => {
                 self.unsettled.add(dir);
                 self.summary.files += 1;
@@ -186,7 +192,9 @@ impl Receiver {
             }
             Err(fault) => {
                 // What could not be made safe is not to be trusted later either.
-                let _ = unlinkat(&dir.handle, temp, AtFlags::empty());
+                if fault != Fault::from(Code::Changed) {
+                    let _ = unlinkat(&dir.handle, temp, AtFlags::empty());
+                }
                 self.fail(fault.about(&path), out);
             }
         }
