@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use receivekit::*;
 use tow_host::files::item::{Change, Item};
 use tow_host::files::receive::Step;
+use tow_proto::content::Hash;
 use tow_proto::message::{EntryKind, Failure};
 use tow_proto::transfer::{
     Durable, Event, How, Options, PieceHash, PieceTally, Record, Run, What, sign,
@@ -113,6 +114,39 @@ fn holes_take_up_no_room_and_are_made_where_something_was() {
 }
 
 /// A partial file with the first 2.5 MiB of `content`.
+#[test]
+fn a_file_that_no_file_system_holds_is_refused_before_its_zeros_are_hashed() {
+    let kit = Kit::new();
+    let mut end = kit.open();
+    end.records(&[enter("")]).unwrap();
+    for len in [1 << 62, i64::MAX as u64, u64::MAX] {
+        end.records(&[large("a", len, How::Whole)]).unwrap();
+        end.event(Event::Hole { len }).unwrap();
+        end.end_with(len, Hash([0; 32])).unwrap();
+        assert_eq!(kit.leftovers(), nothing());
+    }
+    assert!(end.counts.iter().all(|max| max.is_some_and(|max| (16 << 40..1 << 62).contains(&max))));
+    let (_, failed) = end.finish();
+    assert_eq!(failed, failures([("a", Code::TooLong); 3]));
+}
+
+#[test]
+fn a_partial_file_in_which_nothing_is_does_not_stay() {
+    let kit = Kit::new();
+    for how in ["break", "drop"] {
+        let mut end = kit.open();
+        end.records(&[enter(""), large("a", 2 << 20, How::Whole)]).unwrap();
+        assert_eq!(kit.leftovers().len(), 1);
+        if how == "break" {
+            end.event(Event::Break).unwrap();
+            end.finish_well();
+        } else {
+            drop(end);
+        }
+        assert_eq!(kit.leftovers(), nothing(), "{how}");
+    }
+}
+
 fn cut(kit: &Kit, content: &[u8]) -> PathBuf {
     let mut end = kit.open();
     end.records(&[top(), large("a", content.len() as u64, How::Whole)]).unwrap();
@@ -457,6 +491,7 @@ fn a_file_that_cannot_fit_is_refused_at_its_first_byte_and_a_sparse_one_is_not()
     assert_eq!(end.failed, failures([("a", Code::NoSpace)]));
     let missing = end.counts[0].unwrap();
     assert!((4 << 20..5 << 20).contains(&missing), "{missing}");
+    assert_eq!(kit.leftovers(), nothing());
     end.data(b"dropped").unwrap();
     end.event(Event::Break).unwrap();
     end.records(&[file("small", b"fits"), large("sparse", 32 << 20, How::Whole)]).unwrap();

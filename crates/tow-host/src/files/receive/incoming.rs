@@ -11,7 +11,7 @@ use tow_proto::{Code, Refusal};
 use super::Fault;
 use super::destination::{Made, Tells};
 use super::dirs::Dir;
-use super::large::{About, Body, Content, Incoming, Old};
+use super::large::{About, Body, Content, Incoming, Old, over_size_max};
 use super::names::Fit;
 use super::publish::Pending;
 use super::receiver::{Out, Receiver, State, Where};
@@ -30,9 +30,6 @@ impl Receiver {
         how: How,
         out: Out<'_>,
     ) -> Result<Option<Incoming>, Fault> {
-        if i64::try_from(size).is_err() {
-            return Err(Fault::Failed(Code::TooLong, None));
-        }
         let (place, name) = self.locate(path)?;
         let (dir, is_new) = match place {
             Where::Nowhere => return Ok(self.would_receive(path, size, how, Made::Now)),
@@ -47,6 +44,9 @@ impl Receiver {
         // To be told whether a guess of what is there was right would be to read it.
         if self.shared.tells == Tells::Nothing && how != How::Whole {
             return Err(Fault::Violation(Code::OutOfOrder));
+        }
+        if let Some(max) = over_size_max(&dir.handle, size) {
+            return Err(Fault::Failed(Code::TooLong, Some(max)));
         }
         let fit = self.take_name(&dir, &name)?;
         let partial = self.shared.ids.partial_name(path, &name);
@@ -197,12 +197,17 @@ impl Receiver {
         Ok(())
     }
 
-    /// The partial file stays: whether what it has is right is found out when it is used again.
+    /// The partial file stays if it has anything: whether that is right is found out when it is used
+    /// again.
     pub(super) fn set_aside(&mut self) {
         if let State::Receiving(incoming) = std::mem::replace(&mut self.state, State::Idle) {
-            self.take_back(&incoming.body);
-            incoming.body.abandon();
-            self.shared.parts.keep(&incoming.about.path);
+            let Incoming { about, body } = *incoming;
+            self.take_back(&body);
+            body.abandon();
+            if body.is_empty() && body.is_named(&about.dir.handle, &about.partial) {
+                let _ = unlinkat(&about.dir.handle, &about.partial, AtFlags::empty());
+            }
+            self.shared.parts.keep(&about.path);
         }
     }
 

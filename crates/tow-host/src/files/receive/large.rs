@@ -238,6 +238,15 @@ impl Body {
         }
     }
 
+    /// Whether nothing has come.
+    pub(super) fn is_empty(&self) -> bool {
+        self.end == 0
+    }
+
+    pub(super) fn is_named(&self, dir: &OwnedFd, name: &[u8]) -> bool {
+        self.file.is_named(dir, name)
+    }
+
     /// Bytes that were there, or were copied.
     pub(super) fn reused(&self) -> u64 {
         let kept = if self.kept > 0 { self.size.saturating_sub(self.moved) } else { 0 };
@@ -382,6 +391,17 @@ pub(super) fn read_piece(
     Ok(tally)
 }
 
+/// How long a file may be here, where `size` is more than that. A file that is longer than its file
+/// system has to be nearly all holes, which cost the sender nothing and the receiver a hash.
+pub(super) fn over_size_max(dir: &OwnedFd, size: u64) -> Option<u64> {
+    if size <= SPARSE_LEN_MAX {
+        return None;
+    }
+    let room = fstatvfs(dir).map_or(0, |system| system.f_blocks.saturating_mul(system.f_frsize));
+    let max = room.clamp(SPARSE_LEN_MAX, OFFSET_MAX);
+    (size > max).then_some(max)
+}
+
 /// How many of `len` bytes the file system has no room for. `None` if it has, or can't tell.
 fn missing_space(file: &OwnedFd, len: u64) -> Option<u64> {
     let system = fstatvfs(file).ok().filter(|system| system.f_blocks > 0)?;
@@ -397,6 +417,11 @@ fn is_in_memory(file: &OwnedFd) -> bool {
 
 /// How often the whole length of a file may be written, hashed or copied, one piece more besides.
 const WORK_MAX: u64 = 4;
+/// Files up to this size may be longer than their file system: the longest of ext4. Its zeros are
+/// hashed in one to two hours.
+const SPARSE_LEN_MAX: u64 = 16 << 40;
+/// The largest offset that the kernel takes.
+const OFFSET_MAX: u64 = i64::MAX as u64;
 /// Files up to this size are not worth asking for room first: writing them tells as soon.
 const UNCHECKED_LEN_MAX: u64 = 64 << 10;
 /// What is read and written at once.

@@ -232,7 +232,7 @@ impl Sender<'_> {
             if self.inbox.is_rejected() {
                 return Ok(Some(Attempt::Rejected));
             }
-            let hole = reading.hole(range.end);
+            let hole = reading.hole(range.end).min(HOLE_LEN_MAX);
             if hole > 0 {
                 reading.hash_zeros(hole);
                 self.out.event(Event::Hole { len: hole })?;
@@ -386,3 +386,5 @@ fn clamp(len: u64) -> usize {
 
 /// Least bytes of a hole that is sent as one.
 const HOLE_LEN_MIN: u64 = 64 << 10;
+/// Most of them: both ends hash zeros, and the other is to begin before this one is done.
+const HOLE_LEN_MAX: u64 = 256 << 20;
