@@ -47,6 +47,14 @@ impl Root {
         &self.inner.real
     }
 
+    /// The real path at which relative paths start.
+    pub fn start_path(&self) -> PathBuf {
+        match self.inner.start.as_slice() {
+            b"" => self.inner.real.clone(),
+            start => self.inner.real.join(OsStr::from_bytes(start)),
+        }
+    }
+
     /// Opens what `path` names, following symbolic links that stay beneath the root.
     ///
     /// # Errors

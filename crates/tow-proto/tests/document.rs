@@ -87,6 +87,7 @@ fn every_request_that_is_shown_is_understood() {
     let all = [
         "attach",
         "audit",
+        "copy",
         "get",
         "invite",
         "key_rm",
@@ -101,8 +102,12 @@ fn every_request_that_is_shown_is_understood() {
         "run",
         "session_rm",
         "sessions",
+        "set",
         "stat",
         "status",
+        "upload_rm",
+        "upload_stat",
+        "write",
     ];
     assert_eq!(verbs, all, "each once");
 }

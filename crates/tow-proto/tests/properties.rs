@@ -16,6 +16,8 @@ use tow_proto::{ByteString, Code, Refusal, json};
 mod sessions;
 #[path = "properties/transfers.rs"]
 mod transfers;
+#[path = "properties/writing.rs"]
+mod writing;
 
 use sessions::{any_attached, any_run_event, any_run_reply, any_session_list, any_upward};
 
@@ -240,13 +242,16 @@ fn any_hello() -> impl Strategy<Value = Hello> {
 
 fn any_first_head() -> impl Strategy<Value = FirstHead> {
     let confirm = vec(any::<u8>(), 0..40).prop_map(|confirm| Confirm { confirm });
-    let welcome = (any::<u32>(), any::<String>(), any_rights(), option::of(confirm.clone()))
-        .prop_map(|(version, machine, rights, confirm)| Welcome {
+    let dirs = (option::of(any_name()), option::of(any_name()));
+    let welcome = (any::<u32>(), any::<String>(), any_rights(), dirs, option::of(confirm.clone()))
+        .prop_map(|(version, machine, rights, (root, start), confirm)| Welcome {
             version,
             features: Vec::new(),
             agent: String::new(),
             machine,
             rights,
+            root,
+            start,
             confirm,
         });
     prop_oneof![
@@ -266,6 +271,7 @@ fn any_request() -> impl Strategy<Value = Request> {
         sessions::any_request(),
         (any_name(), any::<bool>()).prop_map(|(path, itself)| Request::Ls(Ls { path, itself })),
         any_request_of_files(),
+        writing::any_request(),
         transfers::any_get().prop_map(Request::Get),
         transfers::any_put().prop_map(Request::Put),
         any_invite().prop_map(Request::Invite),

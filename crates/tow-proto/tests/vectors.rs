@@ -17,6 +17,8 @@ mod packs;
 mod sessions;
 #[path = "vectors/transfers.rs"]
 mod transfers;
+#[path = "vectors/writing.rs"]
+mod writing;
 
 use messages::{is_understood, messages};
 

@@ -1,6 +1,8 @@
 //! The first heads of a link: who is it, and may they come in (PROTOCOL 3.1, 5)?
 
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::time::Instant;
 
 use tokio::time::timeout;
@@ -99,9 +101,23 @@ async fn answer(
         agent: shared.agent.clone(),
         machine: shared.machine.clone(),
         rights: grant.rights(),
+        root: None,
+        start: None,
         confirm,
     };
-    Ok((welcome, Peer::new(grant, who)))
+    Ok((with_places(welcome, &grant), Peer::new(grant, who)))
+}
+
+/// Says where files are, to who may do something with them, as far as there is room for it: a client
+/// reads this before it knows whom it speaks with.
+fn with_places(welcome: Welcome, grant: &Grant) -> Welcome {
+    let read = grant.read(now()).map(|permit| permit.root().clone());
+    let root = read.or_else(|_| grant.write(now()).map(|permit| permit.root().clone()));
+    let Ok(root) = root else { return welcome };
+    let bytes = |path: &Path| Some(path.as_os_str().as_bytes().into());
+    let (root, start) = (bytes(root.path()), bytes(&root.start_path()));
+    let placed = Welcome { root, start, ..welcome.clone() };
+    if json::to_vec(&placed).len() <= WELCOME_LEN_MAX { placed } else { welcome }
 }
 
 async fn first_head(link: &mut Link) -> Answer<FirstHead> {
@@ -205,3 +221,7 @@ impl Who {
         record
     }
 }
+
+/// Longest welcome in bytes, without the confirmation of a newcomer that may be added to it: 4 KiB is
+/// what a head may have before the proof.
+const WELCOME_LEN_MAX: usize = 3 << 10;

@@ -53,6 +53,8 @@ impl FakeNode {
             agent: "fake".into(),
             machine: "box".into(),
             rights: Rights::default(),
+            root: None,
+            start: None,
             confirm: None,
         };
         talk.head(&FirstHead::Welcome(welcome)).await;

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
-use crate::byte_string::base64_bytes;
+use crate::byte_string::{ByteString, base64_bytes};
 use crate::refusal::Refusal;
 
 /// The first head of a client, at most 4 KiB like all before the proof.
@@ -107,6 +107,13 @@ pub struct Welcome {
     pub machine: String,
     /// What the peer may do here.
     pub rights: Rights,
+    /// The real path of the directory that the grant covers. Told with `read` or `write` alone, and
+    /// left out where the head would be too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<ByteString>,
+    /// The real path of the directory where relative paths start, under the same conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<ByteString>,
     /// The node's confirmation, at the end of joining by code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<Confirm>,

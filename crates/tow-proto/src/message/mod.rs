@@ -13,13 +13,14 @@ mod run;
 mod session;
 mod stat;
 mod transfer;
+mod write;
 
 use serde::{Deserialize, Serialize};
 
 pub use admin::{
     AuditRequest, Invite, Invited, KeyInfo, KeyRm, KeyRmDone, Keys, LinkCounts, Status,
 };
-pub use edit::{Mkdir, MkdirReply, Move, MoveReply, Remove, RemoveReply};
+pub use edit::{Copy, CopyReply, Mkdir, MkdirReply, Move, MoveReply, Remove, RemoveReply, Set};
 pub use hello::{Confirm, FirstHead, Hello, Join, JoinReply, Rights, Welcome};
 pub use ls::{Entry, EntryKind, Ls, Mtime};
 pub use read::{Read, ReadEvent};
@@ -30,6 +31,10 @@ pub use run::{
 pub use session::{Attach, Attached, Kill, Killed, SessionInfo, SessionList, SessionRm, View};
 pub use stat::{Stat, StatReply};
 pub use transfer::{Failure, Get, GetReply, Put, PutReply, Summary};
+pub use write::{
+    BadUploadId, Exists, Known, Stored, UPLOAD_ID_LEN_MAX, UploadId, UploadRm, UploadRmReply,
+    UploadStat, Write, WriteEvent, WriteReply,
+};
 
 use crate::content::Hash;
 use crate::json::big;
@@ -72,6 +77,16 @@ pub enum Request {
     Move(Move),
     /// Remove something.
     Remove(Remove),
+    /// Take the content of one file.
+    Write(Box<Write>),
+    /// How much of an upload is there?
+    UploadStat(UploadStat),
+    /// Forget an upload.
+    UploadRm(UploadRm),
+    /// Make a second one of something.
+    Copy(Copy),
+    /// Change what is said of something.
+    Set(Set),
     /// Send me a file or a tree.
     Get(Get),
     /// Take a file or a tree.

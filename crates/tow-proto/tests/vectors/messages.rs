@@ -15,7 +15,7 @@ use tow_proto::message::{
 use tow_proto::transfer::Options;
 use tow_proto::{Blame, ByteString, Code, Refusal, json};
 
-use crate::transfers;
+use crate::{transfers, writing};
 
 /// A value, how it is written, and whether a text is read as it.
 pub(crate) struct Message {
@@ -29,7 +29,8 @@ pub(crate) struct Message {
 pub(crate) fn messages() -> Vec<Message> {
     let of_sessions = crate::sessions::messages();
     let heads = transfers::messages();
-    [first_heads(), requests(), of_sessions, of_files(), of_transfers(), heads, parts()]
+    let of_writing = writing::messages();
+    [first_heads(), requests(), of_sessions, of_files(), of_writing, of_transfers(), heads, parts()]
         .into_iter()
         .flatten()
         .collect()
@@ -76,8 +77,12 @@ fn first_heads() -> Vec<Message> {
         agent: "tow 0.1.0".into(),
         machine: "box".into(),
         rights: Rights { run: true, read: true, ..Rights::default() },
+        root: None,
+        start: None,
         confirm: None,
     };
+    let with_dirs =
+        Welcome { root: Some("/srv".into()), start: Some("/srv/me".into()), ..welcome.clone() };
     let later =
         Refusal { blame: Blame::Link, retry: true, ..Code::Other(999).into() }.with_count(3);
     vec![
@@ -87,6 +92,7 @@ fn first_heads() -> Vec<Message> {
         head("join", FirstHead::Join(JoinReply { pake: pake() })),
         head("confirm", FirstHead::Confirm(Confirm { confirm: bytes_32() })),
         head("welcome", FirstHead::Welcome(welcome)),
+        head("welcome-dirs", FirstHead::Welcome(with_dirs)),
         head("refused", FirstHead::Refused(Code::UnknownKey.into())),
         head("refused-later", FirstHead::Refused(later)),
     ]
