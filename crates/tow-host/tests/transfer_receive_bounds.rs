@@ -96,7 +96,7 @@ fn a_name_is_not_given_to_a_file_that_failed() {
     end.records(&[receivekit::top(), large("a", 3, How::Whole)]).unwrap();
     end.event(Event::Break).unwrap();
     let why = tow_proto::Refusal::about(Code::Changed, "a");
-    end.event(Event::Failed(Failure { path: "a".into(), why })).unwrap();
+    end.event(Event::Failed(Failure::new("a", why))).unwrap();
     end.records(&[receivekit::enter(""), receivekit::hard("b", "a")]).unwrap();
     end.event(Event::Finish).unwrap();
     let mut failed = Vec::new();

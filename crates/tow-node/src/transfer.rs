@@ -126,6 +126,9 @@ fn closed() -> TransferError {
 
 impl Outcome {
     fn add(&mut self, failure: Failure) {
+        if failure.again {
+            return;
+        }
         let texts = [Some(&failure.path), failure.why.path.as_ref()];
         let len: usize = texts.into_iter().flatten().map(|text| text.as_bytes().len()).sum();
         self.failures_len += len + failure.why.right.as_ref().map_or(0, String::len);
@@ -158,8 +161,17 @@ mod tests {
         let path: tow_proto::ByteString = vec![b'x'; 1 << 20].into();
         for _ in 0..100 {
             let why = Refusal::about(Code::Io, path.clone());
-            outcome.add(Failure { path: path.clone(), why });
+            outcome.add(Failure::new(path.clone(), why));
         }
         assert_eq!(outcome.failures.len(), FAILURES_LEN_MAX / (2 << 20));
+    }
+
+    #[test]
+    fn what_is_sent_once_more_has_not_failed() {
+        let mut outcome = Outcome::default();
+        outcome.add(Failure { again: true, ..Failure::new("a", Code::Corrupt) });
+        assert!(outcome.failures.is_empty());
+        outcome.add(Failure::new("a", Code::Corrupt));
+        assert_eq!(outcome.failures.len(), 1);
     }
 }

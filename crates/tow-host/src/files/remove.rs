@@ -238,7 +238,7 @@ impl<'a> Removal<'a> {
         self.reply.failed += 1;
         self.failures_len += path.len();
         if self.reply.failures.len() < FAILURES_MAX && self.failures_len <= FAILURES_LEN_MAX {
-            self.reply.failures.push(Failure { path: path.into(), why: code.into() });
+            self.reply.failures.push(Failure::new(path, code));
         }
     }
 }

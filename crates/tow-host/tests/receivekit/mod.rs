@@ -47,6 +47,8 @@ pub struct End2 {
     pub receiver: Receiver,
     pub answerer: Answerer,
     pub failed: Vec<(String, Code)>,
+    /// What is to be sent once more.
+    pub again: Vec<String>,
     pub counts: Vec<Option<u64>>,
     columns: Columns,
 }
@@ -91,7 +93,8 @@ impl Kit {
         let (receiver, answerer) =
             destination.permit(self.permits).open(Arc::new(Progress::default()), self.told.clone());
         let columns = Columns::from(&self.options);
-        End2 { receiver, answerer, failed: Vec::new(), counts: Vec::new(), columns }
+        let (failed, again, counts) = Default::default();
+        End2 { receiver, answerer, failed, again, counts, columns }
     }
 
     pub fn prepare(
@@ -136,9 +139,13 @@ pub fn walk(dir: &Path) -> Vec<PathBuf> {
 
 impl End2 {
     pub fn say(&mut self, item: Item) -> Result<Step, Code> {
-        let (failed, counts) = (&mut self.failed, &mut self.counts);
+        let (failed, counts, again) = (&mut self.failed, &mut self.counts, &mut self.again);
         let step = self.receiver.handle(item, &mut |event| {
             let Event::Failed(failure) = event else { panic!("unexpected {event:?}") };
+            if failure.again {
+                assert_eq!(failure.why.code, Code::Corrupt);
+                return again.push(failure.path.to_string());
+            }
             failed.push((failure.path.to_string(), failure.why.code));
             counts.push(failure.why.count);
         });

@@ -347,7 +347,7 @@ impl Fake {
                 self.seen.breaks += 1;
                 self.coming = None;
             }
-            Event::Failed(Failure { path, why }) => {
+            Event::Failed(Failure { path, why, .. }) => {
                 let path = String::from_utf8_lossy(path.as_bytes()).into_owned();
                 self.seen.failed.push((path, why.code));
             }

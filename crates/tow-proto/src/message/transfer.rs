@@ -60,6 +60,16 @@ pub struct Failure {
     pub path: ByteString,
     /// Why.
     pub why: Refusal,
+    /// It came out wrong and is to be sent once more: it has not failed yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+}
+
+impl Failure {
+    /// What failed, for good.
+    pub fn new(path: impl Into<ByteString>, why: impl Into<Refusal>) -> Self {
+        Self { path: path.into(), why: why.into(), again: false }
+    }
 }
 
 /// What became of a transfer, counted by the receiver.

@@ -87,7 +87,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         }),
         any_offset().prop_map(|offset| Event::At { offset }),
         any_offset().prop_map(|len| Event::Hole { len }),
-        (any_name(), any_refusal()).prop_map(|(path, why)| Event::Failed(Failure { path, why })),
+        (any_name(), any_refusal(), any::<bool>())
+            .prop_map(|(path, why, again)| Event::Failed(Failure { path, why, again })),
         any_summary().prop_map(Event::Stored),
         prop::sample::select(vec![Event::HaveEnd, Event::Break, Event::Finish, Event::Unknown]),
     ]

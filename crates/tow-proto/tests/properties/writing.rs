@@ -94,7 +94,7 @@ fn any_event() -> impl Strategy<Value = WriteEvent> {
 }
 
 fn any_copied() -> impl Strategy<Value = CopyReply> {
-    let failure = (any_name(), any_refusal()).prop_map(|(path, why)| Failure { path, why });
+    let failure = (any_name(), any_refusal()).prop_map(|(path, why)| Failure::new(path, why));
     (any_offset(), any_offset(), vec(failure, 0..3))
         .prop_map(|(copied, failed, failures)| CopyReply { copied, failed, failures })
 }

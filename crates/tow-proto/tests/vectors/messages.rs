@@ -165,7 +165,7 @@ fn of_files() -> Vec<Message> {
         target: Some("a".into()),
     };
     let why = Code::PermissionDenied.into();
-    let failures = vec![Failure { path: "d/f".into(), why }];
+    let failures = vec![Failure::new("d/f", why)];
     let removed = RemoveReply { removed: 2, failed: 1, failures };
     let made = MkdirReply { path: "/home/me/a/b".into(), made: true };
     let moved = MoveReply { path: "/home/me/b".into() };

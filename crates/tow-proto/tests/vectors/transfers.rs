@@ -64,7 +64,7 @@ pub(crate) fn messages() -> Vec<Message> {
         event("transfer-at", Event::At { offset: 1_048_576 }),
         event("transfer-hole", Event::Hole { len: 4_096 }),
         event("transfer-break", Event::Break),
-        event("transfer-failed", Event::Failed(Failure { path: "f".into(), why })),
+        event("transfer-failed", Event::Failed(Failure::new("f", why))),
         event("transfer-finish", Event::Finish),
         event("transfer-stored", Event::Stored(summary())),
         event("transfer-later", Event::Unknown),

@@ -67,7 +67,7 @@ fn answers() -> Vec<Message> {
         target: None,
     };
     let stored = WriteEvent::Stored(Box::new(Stored { created: true, stat }));
-    let failures = vec![Failure { path: "pipe".into(), why: Code::SpecialFile.into() }];
+    let failures = vec![Failure::new("pipe", Code::SpecialFile)];
     let copied = CopyReply { copied: 12, failed: 1, failures };
     vec![
         message("Reply<WriteReply>", "write-ok", Reply::Ok(WriteReply { at: 1_000 })),

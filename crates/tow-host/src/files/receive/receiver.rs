@@ -355,15 +355,16 @@ impl Receiver {
 
     /// Whatever the number of failures, the sender is told of a bounded one.
     pub(super) fn fail(&mut self, why: Refusal, out: Out<'_>) {
-        self.summary.failed += 1;
-        self.corrupt += usize::from(why.code == Code::Corrupt);
         let path = why.path.clone().unwrap_or_default();
+        let again = why.code == Code::Corrupt && self.again.contains(path.as_bytes());
+        self.summary.failed += u64::from(!again);
+        self.corrupt += usize::from(why.code == Code::Corrupt);
         self.told_len = self.told_len.saturating_add(path.as_bytes().len());
         self.note_unmade(path.as_bytes());
         // What is sent once more has to be told of; of the rest, as much as may wait for the link.
-        let is_again = why.code == Code::Corrupt && self.corrupt <= AGAIN_MAX;
-        if self.summary.failed <= FAILED_MAX && (is_again || self.told_len <= TOLD_LEN_MAX) {
-            out(Event::Failed(Failure { path, why }));
+        let is_little = self.summary.failed <= FAILED_MAX && self.told_len <= TOLD_LEN_MAX;
+        if again || is_little {
+            out(Event::Failed(Failure { path, why, again }));
         }
     }
 

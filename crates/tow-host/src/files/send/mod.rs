@@ -307,7 +307,7 @@ impl Sender<'_> {
 
     fn failed(&mut self, path: &[u8], code: Code) -> Result<(), Stop> {
         let why = Refusal::about(code, path);
-        self.out.event(Event::Failed(Failure { path: path.into(), why }))
+        self.out.event(Event::Failed(Failure::new(path, why)))
     }
 
     /// What the receiver puts together from parts is sent once more where it came out wrong.
