@@ -164,8 +164,7 @@ fn of_files() -> Vec<Message> {
         atime: Mtime(1_700_000_000, 7),
         target: Some("a".into()),
     };
-    let why = Code::PermissionDenied.into();
-    let failures = vec![Failure::new("d/f", why)];
+    let failures = vec![Failure::new("d/f", Code::PermissionDenied)];
     let removed = RemoveReply { removed: 2, failed: 1, failures };
     let made = MkdirReply { path: "/home/me/a/b".into(), made: true };
     let moved = MoveReply { path: "/home/me/b".into() };

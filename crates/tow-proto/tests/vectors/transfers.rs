@@ -53,7 +53,6 @@ pub(crate) fn summary() -> Summary {
 /// All of them.
 pub(crate) fn messages() -> Vec<Message> {
     let event = |name, event: Event| message("Event", name, event);
-    let why = Code::PermissionDenied.into();
     let paths = vec!["".into(), "a/b".into()];
     vec![
         event("transfer-have-end", Event::HaveEnd),
@@ -64,7 +63,7 @@ pub(crate) fn messages() -> Vec<Message> {
         event("transfer-at", Event::At { offset: 1_048_576 }),
         event("transfer-hole", Event::Hole { len: 4_096 }),
         event("transfer-break", Event::Break),
-        event("transfer-failed", Event::Failed(Failure::new("f", why))),
+        event("transfer-failed", Event::Failed(Failure::new("f", Code::PermissionDenied))),
         event("transfer-finish", Event::Finish),
         event("transfer-stored", Event::Stored(summary())),
         event("transfer-later", Event::Unknown),
