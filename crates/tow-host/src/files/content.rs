@@ -119,7 +119,7 @@ impl Content {
 
 /// Whether the content may be another. The time of the last change of anything counts where nothing
 /// else explains it: a file whose name was given to another, or whose mode was set, is what it was.
-fn has_changed(before: &Stat, after: &Stat) -> bool {
+pub(super) fn has_changed(before: &Stat, after: &Stat) -> bool {
     let content = |stat: &Stat| (size_of_file(stat), mtime_of(stat));
     let others = |stat: &Stat| (stat.st_nlink, stat.st_mode, stat.st_uid, stat.st_gid);
     content(before) != content(after)
@@ -140,7 +140,8 @@ fn stat_of(open: &OwnedFd, path: &ByteString) -> Result<Stat, Refusal> {
     fstat(open).map_err(|errno| Refusal::about(code_of(errno), path.clone()))
 }
 
-fn reply(open: &OwnedFd, path: &ByteString, stat: &Stat) -> StatReply {
+/// What is known of something that is open; `path` is how it was asked for.
+pub(super) fn reply(open: &OwnedFd, path: &ByteString, stat: &Stat) -> StatReply {
     let kind = kind_of(stat);
     let real = real_path(open).map(|real| real.as_os_str().as_bytes().into());
     let target = (kind == EntryKind::Link).then(|| readlinkat(open, "", Vec::new()).ok()).flatten();
@@ -162,7 +163,7 @@ fn reply(open: &OwnedFd, path: &ByteString, stat: &Stat) -> StatReply {
     }
 }
 
-fn ctime_of(stat: &Stat) -> Mtime {
+pub(super) fn ctime_of(stat: &Stat) -> Mtime {
     // Below 10^9 by POSIX.
     Mtime(stat.st_ctime, stat.st_ctime_nsec as u32)
 }

@@ -75,7 +75,7 @@ pub fn make_dir(root: &Root, path: &ByteString, above: Above) -> Result<MkdirRep
 }
 
 /// What is left without the last component; `/` and nothing stay.
-fn above_of(path: &[u8]) -> &[u8] {
+pub(super) fn above_of(path: &[u8]) -> &[u8] {
     let name_end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |at| at + 1);
     let name_start = path[..name_end].iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
     let end = path[..name_start].iter().rposition(|byte| *byte != b'/').map_or(0, |at| at + 1);

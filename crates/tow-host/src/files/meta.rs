@@ -32,6 +32,14 @@ pub(super) fn permissions(mode: u32) -> u32 {
     mode & 0o777
 }
 
+/// Permission bits that new files of this process do not get. Where the kernel does not tell, they are
+/// for their owner only.
+pub(super) fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let digits = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    digits.and_then(|digits| u32::from_str_radix(digits.trim(), 8).ok()).unwrap_or(0o077)
+}
+
 /// Sets the modification time and leaves the access time alone.
 pub(super) fn timestamps(mtime: Mtime) -> Timestamps {
     Timestamps {

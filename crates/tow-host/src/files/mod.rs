@@ -21,15 +21,19 @@ mod filter;
 pub mod item;
 mod list;
 mod meta;
+mod name;
 mod owners;
 mod partial;
 mod progress;
 pub mod receive;
 mod remove;
+mod room;
 mod scan;
 pub mod send;
+mod set;
 mod source;
 mod tree;
+mod upload;
 
 pub use chunk::{CHUNK_LEN_MAX, Chunk};
 pub use content::{Content, Links, Sent, stat};
@@ -37,7 +41,9 @@ pub use edit::{Above, Existing, make_dir, rename};
 pub use list::{Show, list};
 pub use progress::{Phase, Progress, ProgressNow};
 pub use remove::{Missing, Scope, remove};
+pub use set::set;
 pub use source::Source;
+pub use upload::Upload;
 
 /// Most files, directories and links of one transfer, and of one directory.
 pub const ENTRIES_MAX: usize = 2_000_000;

@@ -102,6 +102,17 @@ impl Drop for Locked {
 /// # Errors
 /// [`Code::Busy`] while another transfer writes it.
 pub(super) fn create(dir: &OwnedFd, partial: &[u8]) -> Result<Locked, Code> {
+    let file = open(dir, partial)?;
+    ftruncate(&*file, 0).map_err(code_of)?;
+    Ok(file)
+}
+
+/// The partial file of this name, locked: the one that is left from earlier, or a new one. What else
+/// has the name is removed.
+///
+/// # Errors
+/// [`Code::Busy`] while another transfer writes it.
+pub(super) fn open(dir: &OwnedFd, partial: &[u8]) -> Result<Locked, Code> {
     for _ in 0..TRIES_MAX {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         match open_within(dir, partial, flags, Mode::RUSR | Mode::WUSR) {
@@ -115,10 +126,7 @@ pub(super) fn create(dir: &OwnedFd, partial: &[u8]) -> Result<Locked, Code> {
             Err(errno) => return Err(code_of(errno)),
         }
         match open_existing(dir, partial).map_err(code_of)? {
-            Existing::Ours(file) => {
-                ftruncate(&*file, 0).map_err(code_of)?;
-                return Ok(file);
-            }
+            Existing::Ours(file) => return Ok(file),
             Existing::Foreign => unlinkat(dir, partial, AtFlags::empty()).map_err(code_of)?,
             Existing::Gone => {}
             // A transfer that was just dropped lets go of its lock in a moment.

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FallocateFlags, fallocate, fstat, fstatfs, fstatvfs, ftruncate, statat};
+use rustix::fs::{AtFlags, FallocateFlags, fallocate, fstat, fstatvfs, ftruncate, statat};
 use rustix::io::{Errno, pread};
-use rustix::process::geteuid;
 use tow_proto::Code;
 use tow_proto::content::Hash;
 use tow_proto::transfer::{Meta, PieceTally, Run, RunReader, piece_len};
@@ -19,6 +18,7 @@ use super::{Fault, Stop};
 use crate::beneath::code_of;
 use crate::files::meta::FileId;
 use crate::files::partial::{Locked, write_at};
+use crate::files::room;
 
 /// The file that is being received.
 #[derive(Debug)]
@@ -277,23 +277,12 @@ impl Body {
             return Ok(());
         }
         self.room = Room::AsItComes;
-        let (file, wanted) = (self.file.file(), self.size - self.kept);
-        if wanted <= UNCHECKED_LEN_MAX {
-            return Ok(());
-        }
-        if let Some(missing) = missing_space(file, wanted) {
-            return Err(Fault::Failed(Code::NoSpace, Some(missing)));
-        }
-        if is_in_memory(file) {
-            return Ok(());
-        }
-        match fallocate(file, FallocateFlags::KEEP_SIZE, self.kept, wanted) {
-            Ok(()) => self.room = Room::Taken,
-            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
-                return Err(no_room(errno, wanted));
-            }
-            Err(_) => {}
-        }
+        let wanted = self.size - self.kept;
+        let room = room::take(self.file.file(), self.kept, wanted);
+        self.room = match room.map_err(|(code, missing)| Fault::Failed(code, missing))? {
+            room::Room::Taken => Room::Taken,
+            room::Room::AsItComes => Room::AsItComes,
+        };
         Ok(())
     }
 
@@ -356,11 +345,6 @@ impl Body {
     }
 }
 
-fn no_room(errno: Errno, wanted: u64) -> Fault {
-    let code = code_of(errno);
-    Fault::Failed(code, (code == Code::NoSpace).then_some(wanted))
-}
-
 /// Reads a piece.
 ///
 /// # Errors
@@ -402,19 +386,6 @@ pub(super) fn over_size_max(dir: &OwnedFd, size: u64) -> Option<u64> {
     (size > max).then_some(max)
 }
 
-/// How many of `len` bytes the file system has no room for. `None` if it has, or can't tell.
-fn missing_space(file: &OwnedFd, len: u64) -> Option<u64> {
-    let system = fstatvfs(file).ok().filter(|system| system.f_blocks > 0)?;
-    let blocks = if geteuid().is_root() { system.f_bfree } else { system.f_bavail };
-    let missing = len.saturating_sub(blocks.saturating_mul(system.f_frsize));
-    (missing > 0).then_some(missing)
-}
-
-/// There, setting room aside costs as much as writing, and gains nothing.
-fn is_in_memory(file: &OwnedFd) -> bool {
-    fstatfs(file).is_ok_and(|system| i128::from(system.f_type) == TMPFS)
-}
-
 /// How often the whole length of a file may be written, hashed or copied, one piece more besides.
 const WORK_MAX: u64 = 4;
 /// Files up to this size may be longer than their file system: the longest of ext4. Its zeros are
@@ -422,9 +393,5 @@ const WORK_MAX: u64 = 4;
 const SPARSE_LEN_MAX: u64 = 16 << 40;
 /// The largest offset that the kernel takes.
 const OFFSET_MAX: u64 = i64::MAX as u64;
-/// Files up to this size are not worth asking for room first: writing them tells as soon.
-const UNCHECKED_LEN_MAX: u64 = 64 << 10;
 /// What is read and written at once.
 const COPY_LEN: usize = 256 << 10;
-/// The magic number of tmpfs.
-const TMPFS: i128 = 0x0102_1994;
