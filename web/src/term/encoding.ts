@@ -19,12 +19,13 @@ const utf8 = new TextEncoder();
 
 /** The bytes of a text; null where the encoding does not have one of its characters. */
 export function encodeText(text: string, encoding: Encoding): Uint8Array | null {
-  if (encoding === 'utf-8') return utf8.encode(text);
+  // All of them have ASCII as it is.
+  if (encoding === 'utf-8' || /^[\0-\x7f]*$/.test(text)) return utf8.encode(text);
   const table = tables.get(encoding) ?? makeTable(encoding);
   tables.set(encoding, table);
   const out: number[] = [];
   for (const char of text) {
-    const bytes = table.get(char) ?? (encoding === 'gb18030' ? beyondBmp(char) : undefined);
+    const bytes = char < '\x80' ? [char.charCodeAt(0)] : (table.get(char) ?? (encoding === 'gb18030' ? beyondBmp(char) : undefined));
     if (!bytes) return null;
     for (const byte of bytes) out.push(byte);
   }
@@ -32,38 +33,30 @@ export function encodeText(text: string, encoding: Encoding): Uint8Array | null 
 }
 
 function makeTable(encoding: Encoding): Map<string, number[]> {
-  const decoder = new TextDecoder(encoding, { fatal: true, ignoreBOM: true });
-  const table = new Map<string, number[]>();
-  const leads: number[] = [];
-  const enter = (bytes: number[]): boolean => {
-    try {
-      const char = decoder.decode(Uint8Array.from(bytes));
-      // The first of several sequences for a character is the one that other encoders give.
-      if (!table.has(char)) table.set(char, bytes);
-      return true;
-    } catch {
-      return false;
-    }
-  };
-  for (let byte = 0; byte < 256; byte++) if (!enter([byte])) leads.push(byte);
-  if (leads.every((lead) => lead < 0x80)) return table;
-  for (const lead of leads) for (let trail = 0x21; trail < 0xff; trail++) enter([lead, trail]);
-  if (encoding === 'euc-jp') for (let a = 0xa1; a < 0xff; a++) for (let b = 0xa1; b < 0xff; b++) enter([0x8f, a, b]);
-  if (encoding === 'gb18030') enterFour(decoder, table);
+  const decoder = new TextDecoder(encoding, { ignoreBOM: true });
+  const table = new Map<string, number[]>([['\n', [0x0a]]]);
+  const single = range(0x80, 0xff).map((byte) => [byte]);
+  enter(decoder, table, single);
+  if (table.size > 100) return table;
+  const leads = range(0x81, 0xfe);
+  for (const lead of leads) enter(decoder, table, range(0x30, 0xfe).map((trail) => [lead, trail]));
+  if (encoding === 'euc-jp') for (const row of range(0xa1, 0xfe)) enter(decoder, table, range(0xa1, 0xfe).map((cell) => [0x8f, row, cell]));
+  // The basic plane of GB 18030: all that count up from 0x81308130.
+  if (encoding === 'gb18030') enter(decoder, table, range(0, 39_419).map(fourBytes));
   return table;
 }
 
-/** The four-byte sequences of GB 18030 for the basic plane: all that count up from 0x81308130. */
-function enterFour(decoder: TextDecoder, table: Map<string, number[]>): void {
-  for (let linear = 0; linear < 39_420; linear++) {
-    const bytes = fourBytes(linear);
-    try {
-      const char = decoder.decode(Uint8Array.from(bytes));
-      if (!table.has(char)) table.set(char, bytes);
-    } catch {
-      // One that is not assigned.
-    }
-  }
+/** Decodes all of them at once, a line each. The first of several sequences for a character is the one that other encoders give. */
+function enter(decoder: TextDecoder, table: Map<string, number[]>, sequences: number[][]): void {
+  const lines = decoder.decode(Uint8Array.from(sequences.flatMap((bytes) => [...bytes, 0x0a]))).split('\n');
+  sequences.forEach((bytes, index) => {
+    const char = lines[index] ?? '';
+    if ([...char].length === 1 && char !== '\ufffd' && !table.has(char)) table.set(char, bytes);
+  });
+}
+
+function range(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => first + index);
 }
 
 function beyondBmp(char: string): number[] | undefined {
