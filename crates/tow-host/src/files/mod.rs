@@ -16,6 +16,7 @@
 
 mod chunk;
 mod content;
+mod copy;
 mod edit;
 mod filter;
 pub mod item;
@@ -37,6 +38,7 @@ mod upload;
 
 pub use chunk::{CHUNK_LEN_MAX, Chunk};
 pub use content::{Content, Links, Sent, stat};
+pub use copy::copy;
 pub use edit::{Above, Existing, make_dir, rename};
 pub use list::{Show, list};
 pub use progress::{Phase, Progress, ProgressNow};

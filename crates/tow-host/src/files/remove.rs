@@ -236,10 +236,21 @@ impl<'a> Removal<'a> {
 
     fn fail(&mut self, path: Vec<u8>, code: Code) {
         self.reply.failed += 1;
-        self.failures_len += path.len();
-        if self.reply.failures.len() < FAILURES_MAX && self.failures_len <= FAILURES_LEN_MAX {
-            self.reply.failures.push(Failure::new(path, code));
-        }
+        push_failure(&mut self.reply.failures, &mut self.failures_len, path, code);
+    }
+}
+
+/// Adds a failure to those that are told one by one, if there is room for it; `len` are the bytes of
+/// all their paths.
+pub(super) fn push_failure(
+    failures: &mut Vec<Failure>,
+    len: &mut usize,
+    path: Vec<u8>,
+    code: Code,
+) {
+    *len += path.len();
+    if failures.len() < FAILURES_MAX && *len <= FAILURES_LEN_MAX {
+        failures.push(Failure::new(path, code));
     }
 }
 
