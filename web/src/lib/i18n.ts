@@ -22,7 +22,6 @@ export function locale(): Locale {
 /** Switches the language, and remembers it. */
 export function setLocale(next: Locale): void {
   current = next;
-  document.documentElement.lang = next === 'zh' ? 'zh-CN' : 'en';
   try {
     localStorage.setItem(STORE, next);
   } catch {

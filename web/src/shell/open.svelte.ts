@@ -2,7 +2,7 @@
 
 import type { Name } from '../lib/bytes';
 
-type Place = 'terminal' | 'files';
+export type Place = 'terminal' | 'files' | 'sessions';
 
 /** Which part is in front where only one has room. */
 export const front: { place: Place } = $state({ place: 'terminal' });
