@@ -40,6 +40,8 @@ pub(crate) enum Class {
     NotExecutable,
     /// The reader of our stdout has gone.
     BrokenPipe,
+    /// Ctrl-C.
+    Interrupted,
     /// Anything else.
     Other,
 }
@@ -167,7 +169,9 @@ impl Failure {
 /// The one table of exit codes for our own failures (DESIGN: `run` passes the program's on).
 fn exit_code(class: Class, kind: Kind) -> u8 {
     match (kind, class) {
+        // As shells say it of a program that a signal ended.
         (_, Class::BrokenPipe) => 141,
+        (_, Class::Interrupted) => 130,
         (Kind::Runs, Class::Usage) => USAGE_OF_RUN,
         (Kind::Runs, Class::Refused) => 252,
         (Kind::Runs, Class::Connect) => 253,
@@ -299,6 +303,7 @@ mod tests {
             (Class::ProgramNotFound, 127, 1),
             (Class::NotExecutable, 126, 1),
             (Class::BrokenPipe, 141, 141),
+            (Class::Interrupted, 130, 130),
         ];
         for (class, run, plain) in classes {
             assert_eq!(exit_code(class, Kind::Runs), run, "{class:?}");

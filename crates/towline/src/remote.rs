@@ -36,9 +36,10 @@ impl Remote {
     /// It is a local path.
     pub(crate) fn expect(word: &OsStr) -> Result<Self, Failure> {
         Self::parse(word).ok_or_else(|| {
-            let shown = escape(word.as_bytes());
-            Failure::usage(format!("`{shown}` names no machine"))
-                .hint(format!("write HOST:PATH, for example box:{shown}"))
+            let bytes = word.as_bytes();
+            let path = escape(bytes.strip_prefix(b":").unwrap_or(bytes));
+            Failure::usage(format!("`{}` names no machine", escape(bytes)))
+                .hint(format!("write HOST:PATH, for example box:{path}"))
         })
     }
 }

@@ -376,7 +376,10 @@ fn an_interrupted_get_leaves_nothing() {
     until("the partial", || !names_in(dir.path()).is_empty());
     assert!(names_in(dir.path())[0].to_string_lossy().ends_with(".tow-part"));
     interrupt(&child);
-    assert_fails(&child.wait_with_output().unwrap(), "interrupted");
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.starts_with("tow: error: interrupted"), "{stderr}");
+    assert_eq!(output.status.code(), Some(130));
     assert_eq!(names_in(dir.path()), [""; 0]);
 }
 

@@ -455,3 +455,48 @@ fn of_many_failures_a_person_is_shown_some_and_a_script_all() {
     let lines = pair.client.tow(Way::Here.args()).arg("--json").run().expect(1).json();
     assert_eq!(lines.iter().filter(|line| line["event"] == "failed").count(), 30);
 }
+
+#[test]
+fn what_goes_wrong_is_said_in_the_words_of_the_command_line() {
+    let pair = pair();
+    let _ = pair.client.write("file", "x");
+    let _ = pair.host.write("file", "x");
+    for machine in [&pair.client, &pair.host] {
+        fs::create_dir(machine.file("dir")).unwrap();
+    }
+    for (from, to) in [("file", "dir"), ("file", "box:dir"), ("box:file", "dir")] {
+        let done = pair.client.tow(["sync", from, to]).run();
+        let _ = done.fails_with_hint(1, &["is a directory"], "DIR/NAME");
+    }
+    let _ = pair.client.tow(["put", "file", "dir"]).run().fails_with_hint(2, &["dir"], "box:dir");
+    let done = pair.client.tow(["put", "file", ":x"]).run();
+    let done = done.fails_with_hint(2, &["`:x`"], "for example box:x");
+    assert!(!done.err().contains("::"), "{done}");
+}
+
+#[test]
+fn the_limit_on_what_is_removed_is_called_by_its_option() {
+    for way in Way::ALL {
+        let pair = pair();
+        fs::create_dir_all(way.source(&pair)).unwrap();
+        fs::write(way.source(&pair).join("kept"), "x").unwrap();
+        for number in 0..3 {
+            fs::create_dir_all(way.dest(&pair).join(number.to_string())).unwrap();
+        }
+        let done = pair.client.tow(way.args()).args(["--delete", "--max-delete", "1"]).run();
+        let _ = done.fails(1, &["--max-delete 1 is reached"]);
+    }
+}
+
+#[test]
+fn a_dry_run_to_a_new_place_says_what_would_be_made() {
+    for way in [Way::Down, Way::Here] {
+        let pair = pair();
+        fs::create_dir_all(way.source(&pair)).unwrap();
+        fs::write(way.source(&pair).join("file"), "x").unwrap();
+        for options in [["-n", "-q"], ["-v", "-q"]] {
+            let done = pair.client.tow(way.args()).args(options).run().ok();
+            assert_eq!(done.out(), "dir      .\nnew      file\n", "{way:?} {done}");
+        }
+    }
+}

@@ -4,16 +4,14 @@ use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver as Queue, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use tokio::task::spawn_blocking;
 use tow_host::files::Source;
 use tow_host::files::item::Item;
-use tow_host::files::receive::{Answerer, Destination, Receiver, Step};
+use tow_host::files::receive::{Answerer, Destination, Receiver, Step, Stop};
 use tow_host::files::send::{Answer, Inbox, Outgoing};
 use tow_proto::frame::PREFIX_LEN;
 use tow_proto::message::Summary;
@@ -24,7 +22,8 @@ use super::{ITEMS_WAITING_MAX, Outcome, QUESTIONS_WAITING_MAX, Run, TransferErro
 use crate::ask::byte_path;
 use crate::ask::get::{local_root, permits};
 
-/// Copies `from` to `to`, both on this machine. Gives the outcome and where it landed.
+/// Copies `from` to `to`, both on this machine. Gives the outcome and where it landed. Where nobody
+/// waits for it any more it ends soon, with what is complete in its place.
 ///
 /// # Errors
 /// See [`TransferError`].
@@ -34,6 +33,8 @@ pub async fn local(
     run: Run,
 ) -> Result<(Outcome, ByteString), TransferError> {
     let (from, to) = (byte_path(from), byte_path(to));
+    let stops = Stops::default();
+    let (inbox, stop) = (Arc::clone(&stops.inbox), Arc::clone(&stops.stop));
     let copy = spawn_blocking(move || {
         let Run { options, progress, watch } = run;
         let root = local_root()?;
@@ -47,9 +48,27 @@ pub async fn local(
         // Only one of the two tells.
         let outgoing = source.open(options, progress, Arc::new(()))?;
         let ends = destination.open(Arc::default(), watch);
-        copy(outgoing, ends).map(|outcome| (outcome, path))
+        let _ = stop.set(ends.0.stopper());
+        copy(outgoing, ends, &inbox).map(|outcome| (outcome, path))
     });
     join(copy).await?.map_err(TransferError::Here)
+}
+
+/// Ends the copy when it is dropped.
+#[derive(Default)]
+struct Stops {
+    inbox: Arc<Inbox>,
+    stop: Arc<OnceLock<Stop>>,
+}
+
+impl Drop for Stops {
+    fn drop(&mut self) {
+        // Where it has not begun, the sender sends nothing.
+        self.inbox.close();
+        if let Some(stop) = self.stop.get() {
+            stop.stop();
+        }
+    }
 }
 
 /// Refuses to copy a place into itself, for ever, or over itself.
@@ -77,13 +96,13 @@ fn real(path: &Path) -> PathBuf {
 fn copy(
     outgoing: Outgoing,
     (receiver, answerer): (Receiver, Answerer),
+    inbox: &Inbox,
 ) -> Result<Outcome, Refusal> {
-    let inbox = Inbox::default();
     let outcome = Mutex::new(Outcome::default());
     let (items, queue) = sync_channel(ITEMS_WAITING_MAX);
     let (questions, asked) = sync_channel(QUESTIONS_WAITING_MAX);
     let (sent, written) = thread::scope(|scope| {
-        let (inbox, outcome) = (&inbox, &outcome);
+        let outcome = &outcome;
         scope.spawn(move || answer(answerer, &asked, inbox));
         let sender = scope.spawn(move || {
             outgoing.send(inbox, &mut |item| pass(item, &items, &questions, outcome))

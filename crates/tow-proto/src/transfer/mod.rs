@@ -22,7 +22,7 @@ pub use event::{Event, LIST_MAX, Question};
 pub use options::{Compress, Durable, Options};
 pub use pack::{Filled, PACK_BODY_MAX, PACK_LEN_MAX, Pack, PackError, PackReader, PackWriter};
 pub use path::{DEPTH_MAX, NAME_LEN_MAX, PATH_LEN_MAX, TARGET_LEN_MAX, check_name, check_path};
-pub use pieces::{PIECES_MAX, PieceHash, PieceTally, Pieces, piece_len};
+pub use pieces::{PIECES_MAX, PieceHash, PieceTally, Pieces, can_resume, piece_len};
 pub use plan::{Action, INLINE_MAX, PATCH_MIN, plan};
 pub use record::{How, Record};
 pub use runs::{Run, RunReader, RunWriter};

@@ -16,6 +16,13 @@ pub const fn piece_len(size: u64) -> u64 {
     if len < PIECE_LEN_MIN { PIECE_LEN_MIN } else { len }
 }
 
+/// Whether hashes of the pieces of a partial file of `len` bytes say anything of a file of `size`
+/// bytes (PROTOCOL 7.3). Those of one that is longer do where it has the same pieces.
+pub const fn can_resume(len: u64, size: u64) -> bool {
+    let is_alike = piece_len(len) == piece_len(size) && size > piece_len(size);
+    len > 0 && (len <= size || is_alike)
+}
+
 /// The chaining value of a piece in the BLAKE3 tree of its file; of a file of one piece, the hash
 /// of the file (PROTOCOL 7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

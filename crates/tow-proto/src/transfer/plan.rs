@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 use super::entry::{Entry, Listing, Meta, Owner, What};
 use super::options::Options;
+use super::pieces::can_resume;
 
 /// Files up to this many bytes travel in packs (PROTOCOL 7.3).
 pub const INLINE_MAX: u64 = 128 << 10;
@@ -146,7 +147,7 @@ fn compare_file<'a>(
         }
         _ => None,
     };
-    let part = part.filter(|len| (1..=size).contains(len) && size > INLINE_MAX);
+    let part = part.filter(|len| can_resume(*len, size) && size > INLINE_MAX);
     match (part, old_size) {
         // What came of a patch before it was cut is less than what the old file can give, unless
         // there is much of it.

@@ -93,6 +93,10 @@ fn a_file_is_sent_patched_or_resumed_as_its_sizes_say() {
         (large, Some(large), Some(large / 2 - 1), &options, "patch"),
         (large, Some(large), Some(large / 2), &options, "resume"),
         (large, Some(large), Some(1), &whole, "resume"),
+        // One that is longer is of use where it has the same pieces.
+        (8 << 20, None, Some(1 << 30), &options, "resume"),
+        (1 << 20, None, Some(1 << 30), &options, "send"),
+        (8 << 20, None, Some(1 << 40), &options, "send"),
     ] {
         let source = listing(vec![file(size, 1)]);
         let old = old.map(|old| file(old, 2));

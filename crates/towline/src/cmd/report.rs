@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use tow_node::transfer::{Change, Outcome, Watch};
-use tow_proto::{ByteString, Refusal};
+use tow_proto::{ByteString, Code, Refusal};
 
 use crate::failure::Failure;
 use crate::output::{self, Quiet};
@@ -99,6 +99,8 @@ pub(crate) struct Style {
     pub(crate) json: bool,
     pub(crate) quiet: Quiet,
     pub(crate) dry_run: bool,
+    /// How many entries may be removed.
+    pub(crate) max_delete: Option<u64>,
 }
 
 /// Says what became of a transfer to or from `path`, and whether all of it worked.
@@ -111,12 +113,12 @@ pub(crate) fn report(
     let shown_max = if style.json { usize::MAX } else { FAILURES_SHOWN_MAX };
     for failure in outcome.failures.iter().take(shown_max) {
         let shown = if failure.path.is_empty() { path } else { &failure.path };
-        let why = Refusal { path: None, ..failure.why.clone() };
+        let message = message(&failure.why, style);
         if style.json {
             let code = failure.why.code.number();
-            output::json(&Failed { event: "failed", path: shown, code, message: why.to_string() })?;
+            output::json(&Failed { event: "failed", path: shown, code, message })?;
         } else {
-            output::status(format_args!("tow: error: {shown}: {why}"));
+            output::status(format_args!("tow: error: {shown}: {message}"));
         }
     }
     let more = outcome.failures.len().saturating_sub(shown_max);
@@ -146,6 +148,15 @@ pub(crate) fn report(
         output::status(summary(path, outcome, took, style.dry_run));
     }
     Ok(s.failed == 0 && outcome.failures.is_empty())
+}
+
+fn message(why: &Refusal, style: Style) -> String {
+    match style.max_delete {
+        Some(max) if why.code == Code::TooLong && why.count == Some(max) => {
+            format!("stays, with what else was to be removed: --max-delete {max} is reached")
+        }
+        _ => Refusal { path: None, ..why.clone() }.to_string(),
+    }
 }
 
 fn summary(path: &ByteString, outcome: &Outcome, took: Duration, dry_run: bool) -> String {

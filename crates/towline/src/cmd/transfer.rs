@@ -1,20 +1,23 @@
 //! What `tow get`, `put` and `sync` share: which way it goes, and trying again.
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tow_node::ask::{AskError, Connection, Pool, get, put};
-use tow_node::transfer::{self, Outcome, Progress, Run, Watch};
+use tow_node::transfer::{self, Change, Outcome, Progress, Run, Watch};
 use tow_proto::byte_string::escape;
 use tow_proto::transfer::Options;
 use tow_proto::{ByteString, Code, Refusal};
 
 use super::report::{Items, Style, report};
 use crate::client::{self, Here, Host};
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
 use crate::output::Quiet;
 use crate::progress::{Line, Shown};
 use crate::remote::{self, Remote};
@@ -45,7 +48,8 @@ pub(crate) struct Jobs {
 
 impl Jobs {
     pub(crate) fn new(options: Options, json: bool, quiet: Quiet, verbose: bool) -> Self {
-        let style = Style { json, quiet, dry_run: options.dry_run };
+        let (dry_run, max_delete) = (options.dry_run, options.max_delete);
+        let style = Style { json, quiet, dry_run, max_delete };
         Self { tells: verbose || options.dry_run, options, style }
     }
 
@@ -70,13 +74,19 @@ impl Jobs {
             let started = Instant::now();
             let progress = Arc::new(Progress::default());
             let line = Line::show(&shown(from), progress.clone(), self.shown());
-            let copy = transfer::local(from, to, self.attempt(progress, &line));
+            let (run, ended) = self.attempt(progress, &line);
+            let mut interrupts = Interrupts::listen()?;
             let copied = tokio::select! {
-                copied = copy => copied.map_err(|error| Failure::asking("this machine", error.into())),
-                _ = tokio::signal::ctrl_c() => Err(interrupted()),
+                copied = transfer::local(from, to, run) => Some(copied),
+                () = interrupts.next() => None,
             };
             drop(line);
-            let (outcome, path) = copied?;
+            let Some(copied) = copied else { return Err(interrupts.end(ended).await) };
+            let (outcome, path) = copied.map_err(|error| {
+                let error = error.into();
+                let hint = self.hint(&error);
+                with_hint(Failure::asking("this machine", error), hint)
+            })?;
             report(&path, &outcome, started.elapsed(), self.style)
         })
     }
@@ -129,13 +139,24 @@ impl Jobs {
         Shown { quiet: self.style.quiet, json: self.style.json }
     }
 
-    fn attempt(&self, progress: Arc<Progress>, line: &Line) -> Run {
-        let watch: Arc<dyn Watch> = if self.tells {
-            Arc::new(Items::new(line.bar(), self.style.json))
-        } else {
-            Arc::new(())
-        };
-        Run { options: self.options.clone(), progress, watch }
+    /// What may help where a transfer was not even begun.
+    fn hint(&self, error: &AskError) -> Option<&'static str> {
+        match error {
+            AskError::Refused(why) | AskError::Here(why)
+                if self.options.exact && why.code == Code::IsADirectory =>
+            {
+                Some("sync makes DEST itself equal to SRC; a file in a directory is DIR/NAME")
+            }
+            _ => None,
+        }
+    }
+
+    /// What one attempt is run with, and how to know that none of its threads is at work any more.
+    fn attempt(&self, progress: Arc<Progress>, line: &Line) -> (Run, Ended) {
+        let items = self.tells.then(|| Items::new(line.bar(), self.style.json));
+        let (at_work, ended) = mpsc::channel(1);
+        let watch = Arc::new(Watching { items, _at_work: at_work });
+        (Run { options: self.options.clone(), progress, watch }, ended)
     }
 }
 
@@ -143,8 +164,50 @@ fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_encoded_bytes()).to_string()
 }
 
-fn interrupted() -> Failure {
-    Failure::other("interrupted").hint(GO_ON)
+fn with_hint(failure: Failure, hint: Option<&str>) -> Failure {
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Whoever moves files holds this until what is complete is in its place.
+struct Watching {
+    items: Option<Items>,
+    _at_work: mpsc::Sender<Infallible>,
+}
+
+impl Watch for Watching {
+    fn item(&self, change: Change, path: &[u8], size: u64) {
+        if let Some(items) = &self.items {
+            items.item(change, path, size);
+        }
+    }
+}
+
+/// Ends when the last [`Watching`] is gone.
+type Ended = mpsc::Receiver<Infallible>;
+
+/// Ctrl-C: once stops in order, twice at once.
+struct Interrupts(Signal);
+
+impl Interrupts {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self(signal(SignalKind::interrupt())?))
+    }
+
+    async fn next(&mut self) {
+        let _ = self.0.recv().await;
+    }
+
+    /// After the first: waits for the threads of an attempt that was given up.
+    async fn end(&mut self, mut ended: Ended) -> Failure {
+        tokio::select! {
+            _ = ended.recv() => {}
+            () = self.next() => {}
+        }
+        Failure::new(Class::Interrupted, "interrupted").hint(GO_ON)
+    }
 }
 
 /// A transfer that is tried until it is done or there is no hope.
@@ -166,17 +229,19 @@ impl Job<'_> {
         mut attempt: impl AsyncFnMut(&mut Connection, Run) -> Result<Landed, AskError>,
     ) -> Result<Landed, Failure> {
         let mut pause = Pause::default();
+        let mut interrupts = Interrupts::listen()?;
         loop {
             let progress = Arc::new(Progress::default());
             let line = Line::show(&self.name, progress.clone(), self.jobs.shown());
-            let run = self.jobs.attempt(progress.clone(), &line);
+            let (run, ended) = self.jobs.attempt(progress.clone(), &line);
             let mut reached = false;
             let result = tokio::select! {
-                result = self.once(&mut attempt, run, &mut reached) => result,
-                _ = tokio::signal::ctrl_c() => {
-                    drop(line);
-                    return Err(interrupted());
-                }
+                result = self.once(&mut attempt, run, &mut reached) => Some(result),
+                () = interrupts.next() => None,
+            };
+            let Some(result) = result else {
+                drop(line);
+                return Err(interrupts.end(ended).await);
             };
             let error = match result {
                 Ok(landed) => match busy(&landed.0) {
@@ -193,12 +258,15 @@ impl Job<'_> {
             let is_there = reached || pause.tried;
             let wait = if error.is_retryable() && is_there { pause.next() } else { None };
             let Some(wait) = wait else {
-                let failure = client::failure(self.host, error);
-                return Err(if pause.tried { failure.hint(GO_ON) } else { failure });
+                let hint = if pause.tried { Some(GO_ON) } else { self.jobs.hint(&error) };
+                return Err(with_hint(client::failure(self.host, error), hint));
             };
             line.say(&format!("tow: {error}; connecting again"));
             drop(line);
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = interrupts.next() => return Err(interrupts.end(ended).await),
+            }
         }
     }
 

@@ -199,10 +199,43 @@ fn ctrl_c_leaves_what_has_arrived_for_the_next_time() {
         let _ = verb.source(&pair).write("file", &content);
         let running = verb.start_and_stop(&pair);
         running.signal(Signal::INT);
-        assert_ne!(running.wait().code(), 0);
+        let _ = running.wait().fails_with_hint(130, &["interrupted"], "again");
         let reused = finish(verb, &pair, &content);
         assert!(reused > 1 << 20, "{verb:?}: {reused} bytes");
     }
+}
+
+#[test]
+fn ctrl_c_puts_what_is_complete_in_its_place() {
+    let pair = pair();
+    for number in 0..20u64 {
+        let _ = pair.host.write(format!("tree/a{number}"), noise(1_000, number));
+    }
+    let _ = pair.host.write("tree/large", noise(LEN, 30));
+    let tree = pair.client.file("tree");
+    fs::create_dir_all(tree.join("sealed")).unwrap();
+    let _ = pair.host.write("tree/sealed/b", "new");
+    for dir in [tree.join("sealed"), pair.host.file("tree/sealed")] {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o555)).unwrap();
+    }
+    let cut = Cut { direction: Direction::Down, after: STOP, how: How::Silence };
+    pair.proxy.cut(cut);
+    let running = pair.client.tow(["get", "box:tree"]).start();
+    until("most of it has arrived", || partials(&tree).iter().any(|part| len_of(part) > 3 << 20));
+    running.signal(Signal::INT);
+    let done = running.wait().expect(130);
+    for number in 0..20u64 {
+        let content = fs::read(tree.join(format!("a{number}"))).unwrap_or_default();
+        assert!(content == noise(1_000, number), "{done}");
+    }
+    assert_eq!(mode_of(&tree.join("sealed")), 0o555, "{done}");
+    assert_eq!(partials(&tree).len(), 1, "{:?} {done}", names_in(&tree));
+}
+
+fn partials(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.to_string_lossy().ends_with(".tow-part")).collect()
 }
 
 #[test]
@@ -263,10 +296,9 @@ fn a_corrupted_partial_costs_time_and_nothing_else() {
             let path = partial(&verb.destination(&pair).work()).unwrap();
             damage.inflict(&path);
             let reused = finish(verb, &pair, &content);
-            // Only the piece that is damaged is sent again; what is longer than the file is no part
-            // of it.
-            let expected = matches!(damage, Damage::FirstByte | Damage::LaterByte);
-            assert_eq!(reused > 1 << 20, expected, "{verb:?} {damage:?}: {reused}");
+            // Only the piece that is damaged is sent again, and what is too much is cut off.
+            let expected = if matches!(damage, Damage::Empty) { 0 } else { 3 << 20 };
+            assert!((expected..=LEN as u64).contains(&reused), "{verb:?} {damage:?}: {reused}");
         }
     }
 }

@@ -190,19 +190,19 @@ impl Place {
                 let mode = if options.exact { 0o700 } else { 0o777 };
                 make_top(parent, &last, Mode::from_raw_mode(mode), unsettled).map_err(refuse)?
             }
-            result => result?,
+            result => (result?, Made::Before),
         };
-        let top = if options.exact {
+        let (top, made) = if options.exact {
             outer
         } else if is_dry {
-            match open_top(&outer, name.as_bytes()) {
+            match open_top(&outer.0, name.as_bytes()) {
                 Err(Errno::NOENT) => return Ok(Self::Nowhere),
-                result => result.map_err(refuse)?,
+                result => (result.map_err(refuse)?, Made::Before),
             }
         } else {
-            make_top(outer, name.as_bytes(), Mode::RWXU, unsettled).map_err(refuse)?
+            make_top(outer.0, name.as_bytes(), Mode::RWXU, unsettled).map_err(refuse)?
         };
-        Ok(Self::Tree(Arc::new(Dir::new(b"", top, false).map_err(refuse)?)))
+        Ok(Self::Tree(Arc::new(Dir::new(b"", top, made == Made::Now).map_err(refuse)?)))
     }
 
     fn real_path(&self) -> Option<ByteString> {
@@ -222,12 +222,12 @@ fn make_top(
     name: &[u8],
     mode: Mode,
     unsettled: &mut Unsettled,
-) -> Result<OwnedFd, Errno> {
+) -> Result<(OwnedFd, Made), Errno> {
     let (open, made) = make_dir(&parent, name, mode)?;
     if made == Made::Now {
         unsettled.add(&Arc::new(Dir::new(b"", parent, false)?));
     }
-    Ok(open)
+    Ok((open, made))
 }
 
 /// Opens the directory `name`, which is made if there is none, and tells whether it was. Never

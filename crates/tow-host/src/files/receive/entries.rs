@@ -66,7 +66,9 @@ impl Receiver {
 
     fn make(&mut self, path: &[u8]) -> Result<(Where, Made), Fault> {
         if path.is_empty() {
-            return Ok((self.open_dir(path)?, Made::Before));
+            let place = self.open_dir(path)?;
+            let is_there = matches!(&place, Where::Open(dir) if !dir.is_fresh);
+            return Ok((place, if is_there { Made::Before } else { Made::Now }));
         }
         let (parent, name) = split_last(path);
         let (place, name) = match self.open_dir(parent)? {

@@ -12,7 +12,7 @@ use tow_proto::Code;
 use tow_proto::content::Tally;
 use tow_proto::message::{End, STDOUT};
 use tow_proto::transfer::{
-    Entry, Event, How, PieceHash, PieceTally, Pieces, Record, What, piece_len,
+    Entry, Event, How, PieceHash, PieceTally, Pieces, Record, What, can_resume, piece_len,
 };
 
 use super::Sender;
@@ -191,8 +191,7 @@ impl Sender<'_> {
         }
         let how = match &way {
             Way::Whole => How::Whole,
-            // It has become shorter: what is there is of no use.
-            Way::Resume(len) if *len > size => How::Whole,
+            Way::Resume(len) if !can_resume(*len, size) => How::Whole,
             Way::Resume(len) => How::Resume { len: *len },
             Way::Blocks(wanted) => wanted.how(),
         };
@@ -264,7 +263,8 @@ impl Sender<'_> {
         self.in_parts(path);
         let size = reading.before.size;
         let piece = piece_len(size);
-        let start = len - len % piece;
+        let kept = len.min(size);
+        let start = kept - kept % piece;
         if start < size {
             self.out.event(Event::At { offset: start })?;
             if let Some(other) = self.range(reading, start..size)? {

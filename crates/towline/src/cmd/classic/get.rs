@@ -23,7 +23,7 @@ use tow_proto::json;
 
 use super::client::{Connection, connect, read_some};
 use super::sentence;
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
 use crate::output;
 
 /// Arguments of `tow classic get`.
@@ -95,6 +95,7 @@ impl From<GetError> for Failure {
     fn from(error: GetError) -> Self {
         let failure = Self::other(sentence(&error));
         match error {
+            GetError::Interrupted => Self::new(Class::Interrupted, sentence(&error)),
             GetError::Exists(_) => failure.hint("--force replaces it; DEST gives another name"),
             GetError::Name(_) => failure.hint("DEST gives the file a name"),
             GetError::Header(_) | GetError::HeaderJson(_) => {
