@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tow_testkit::{Done, Pair, files_beneath, noise};
+use tow_testkit::{Done, Pair, Signal, files_beneath, noise, until};
 
 use super::pair;
 
@@ -123,6 +123,35 @@ fn check(what: What, inject: &str) {
         let done = receiver.run(&pair).ok();
         assert!(contents(&dest) == new, "{about}\nthen {done}");
     }
+}
+
+#[test]
+fn the_second_ctrl_c_does_not_wait_for_the_disk() {
+    let pair = pair();
+    expect_tracing(&pair);
+    What::Tree.write(&Receiver::Client.source(&pair), 1);
+    let by = "exec strace -D -f -qqq -o trace -e trace=syncfs -e inject=syncfs:delay_enter=100s";
+    let running = pair.client.sh(&format!("{by} \"$TOW\" sync box:source dest")).start();
+    // The call is written down when it begins.
+    until("it waits for the disk", || {
+        fs::read_to_string(pair.client.file("trace")).is_ok_and(|trace| trace.contains("syncfs"))
+    });
+    running.signal(Signal::INT);
+    // Two that come at once may be one.
+    until("it has heard the second", || {
+        running.signal(Signal::INT);
+        running.stderr().starts_with(b"tow: error: interrupted")
+    });
+    let trace = fs::read_to_string(pair.client.file("trace")).unwrap();
+    assert!(!trace.contains("DELAYED"), "{trace}");
+    // What is held for so long is let go with the one who holds it.
+    let _ = pair.client.sh(&format!("kill -9 {}", tracer_of(running.pid()))).run().ok();
+    let _ = running.wait().expect(130);
+}
+
+fn tracer_of(pid: u32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap().trim().to_owned()
 }
 
 #[test]
