@@ -8,18 +8,19 @@ mod source;
 use source::{Source, files, quoted, read, root, sources};
 
 /// Which crates of the workspace a crate may use.
-const DIRECTIONS: [(&str, &[&str]); 7] = [
+const DIRECTIONS: [(&str, &[&str]); 8] = [
     ("tow-proto", &[]),
     ("tow-net", &["tow-proto"]),
     ("tow-host", &["tow-proto"]),
     ("tow-node", &["tow-proto", "tow-net", "tow-host"]),
-    ("towline", &["tow-proto", "tow-net", "tow-host", "tow-node"]),
+    ("tow-web", &["tow-proto", "tow-net", "tow-host", "tow-node"]),
+    ("towline", &["tow-proto", "tow-net", "tow-host", "tow-node", "tow-web"]),
     ("tow-testkit", &["tow-proto", "tow-net", "tow-host", "tow-node"]),
     ("xtask", &["tow-testkit"]),
 ];
 
 /// Who may name the file system besides tow-host, and what for: never for a peer.
-const OWN_FILES: [(&str, &str); 12] = [
+const OWN_FILES: [(&str, &str); 13] = [
     ("crates/towline/src/reference.rs", "the command reference, in a test"),
     ("crates/tow-net/src/listen.rs", "its own Unix socket"),
     ("crates/tow-node/src/state.rs", "the state directory"),
@@ -29,14 +30,17 @@ const OWN_FILES: [(&str, &str); 12] = [
     ("crates/tow-node/src/audit.rs", "the audit log"),
     ("crates/tow-node/src/audit/reader.rs", "the audit log"),
     ("crates/towline/src/account.rs", "the account's entry in /etc/passwd"),
+    ("crates/towline/src/cmd/serve.rs", "the certificate named on the command line"),
     ("crates/towline/src/cmd/doctor", "the set-up that it is about"),
     ("crates/towline/src/cmd/classic/file_server.rs", "the file named on the command line"),
     ("crates/towline/src/cmd/classic/get.rs", "the file named on the command line"),
 ];
 
 /// Who may start a process besides tow-host, and which: never one that a peer names.
-const OWN_PROGRAMS: [(&str, &str); 1] =
-    [("crates/tow-node/src/keeper/process.rs", "this program again, as the keeper")];
+const OWN_PROGRAMS: [(&str, &str); 2] = [
+    ("crates/tow-node/src/keeper/process.rs", "this program again, as the keeper"),
+    ("crates/towline/src/cmd/open.rs", "the browser of the one who asks"),
+];
 
 const FILE_LEN_MAX: usize = 600;
 const FUNCTION_LEN_MAX: usize = 70;

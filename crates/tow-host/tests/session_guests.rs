@@ -74,14 +74,14 @@ async fn a_list_is_given_in_parts_and_only_of_those_that_are_seen() {
         let (mut ids, mut last) = (Vec::new(), None::<(u64, String)>);
         while ids.len() < expected.len() {
             let after = last.as_ref().map(|(started, id)| (*started, id.as_str()));
-            let part = sessions.list_after(after, 2, |of| of == owner);
+            let part = sessions.list_after(after, 2, |_, of| of == owner);
             assert!((1..=2).contains(&part.len()) && part.iter().all(|one| one.owner == owner));
             last = part.last().map(|one| (one.started, one.id.clone()));
             ids.extend(part.into_iter().map(|one| one.id));
         }
         assert_eq!(ids, expected);
         let after = last.as_ref().map(|(started, id)| (*started, id.as_str()));
-        assert_eq!(sessions.list_after(after, 2, |of| of == owner), []);
+        assert_eq!(sessions.list_after(after, 2, |_, of| of == owner), []);
     }
-    assert_eq!(sessions.list_after(None, 9, |_| false), []);
+    assert_eq!(sessions.list_after(None, 9, |_, _| false), []);
 }

@@ -209,6 +209,16 @@ impl Place {
         self.dropped.cancelled().await;
     }
 
+    /// The same for who can't hold the place meanwhile: cancelled when it was taken away.
+    pub fn dropping(&self) -> CancellationToken {
+        self.dropped.clone()
+    }
+
+    /// Whether it has left the budget for good.
+    pub fn is_proved(&self) -> bool {
+        self.proved
+    }
+
     /// The connection has come further.
     pub fn advance(&self, stage: Stage) {
         let mut inner = self.gate.lock();

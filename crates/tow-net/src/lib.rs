@@ -12,6 +12,7 @@ mod own;
 mod socket;
 mod stream;
 pub mod tls;
+pub mod web;
 
 pub use address::{Address, ListenAddress};
 pub use connect::{ConnectError, connect};
@@ -19,3 +20,4 @@ pub use link::{Link, LinkError, LinkEvent, Reading};
 pub use own::own_address;
 pub use stream::Stream;
 pub use tls::{Acceptor, Pin, Spki, TlsError, TlsKeys};
+pub use web::{Certificate, CertificateError, WebAcceptor, WebStream};

@@ -155,7 +155,7 @@ impl Acceptor {
 }
 
 /// AES-128 first where the processor has AES: it is the fastest, and not the weakest link here.
-fn provider() -> CryptoProvider {
+pub(crate) fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     let first = if has_aes() {
         CipherSuite::TLS13_AES_128_GCM_SHA256

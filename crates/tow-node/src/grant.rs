@@ -28,6 +28,7 @@ pub struct Grant {
     root: Root,
     start: PathBuf,
     expires: Option<SystemTime>,
+    session: Option<String>,
 }
 
 /// Leave to do what `K` stands for, at the time it was asked for.
@@ -37,6 +38,7 @@ pub struct Permit<K> {
     start: PathBuf,
     rights: Rights,
     expires: Option<SystemTime>,
+    session: Option<String>,
     _kind: PhantomData<K>,
 }
 
@@ -105,6 +107,7 @@ impl Grant {
             root: Root::open(&record.root, &record.start)?,
             start: record.start.clone(),
             expires: record.expires,
+            session: record.session.clone(),
         })
     }
 
@@ -121,6 +124,7 @@ impl Grant {
             root: Root::open(Path::new("/"), home)?,
             start: home.to_owned(),
             expires: None,
+            session: None,
         })
     }
 
@@ -173,6 +177,10 @@ impl Grant {
     /// # Errors
     /// `NoRight`, `ExpiredKey`.
     pub fn run(&self, now: SystemTime) -> Result<Permit<Run>, Refusal> {
+        // Whoever may type into one session may still not start another program.
+        if self.session.is_some() {
+            return Err(Refusal { right: Some(Right::Run.to_string()), ..Code::NoRight.into() });
+        }
         self.permit(Right::Run, now)
     }
 
@@ -204,6 +212,7 @@ impl Grant {
             start: self.start.clone(),
             rights: self.rights,
             expires: self.expires,
+            session: self.session.clone(),
             _kind: PhantomData,
         })
     }
@@ -233,16 +242,29 @@ impl Permit<Run> {
 impl Permit<Sessions> {
     /// What may be done with those that this key started.
     pub fn own(&self) -> May {
+        if self.session.is_some() {
+            return May::Nothing;
+        }
         if self.rights.run || self.rights.admin { May::All } else { May::View }
     }
 
-    /// What may be done with those of others.
+    /// What may be done with those of others; of a share, with the one that it opens.
     pub fn others(&self) -> May {
+        if self.session.is_some() {
+            return if self.rights.run { May::All } else { May::View };
+        }
         match (self.rights.admin, self.rights.watch) {
             (true, _) => May::All,
             (false, true) => May::View,
             (false, false) => May::Nothing,
         }
+    }
+}
+
+impl Permit<Sessions> {
+    /// The only session that it is good for, where it is good for one.
+    pub fn only(&self) -> Option<&str> {
+        self.session.as_deref()
     }
 }
 
@@ -359,6 +381,10 @@ mod tests {
             start: dir.path().to_owned(),
             created: now(),
             expires: None,
+            holder: crate::keys::Holder::Device,
+            end: None,
+            session: None,
+            giver: None,
         }
     }
 

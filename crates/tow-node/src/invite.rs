@@ -145,6 +145,16 @@ impl Invitations {
         self.book(now).redeem(|key| key.accepts(proof, ids, exporter))
     }
 
+    /// Takes up an invitation by a ticket's secret itself, and ends it: a browser has no channel to bind
+    /// a proof to.
+    ///
+    /// # Errors
+    /// As of [`Self::redeem`].
+    pub fn redeem_secret(&self, secret: &TicketSecret, now: Instant) -> Result<Offer, Refusal> {
+        let shown = secret.proof_key();
+        self.book(now).redeem(|key| key.is(&shown))
+    }
+
     /// How many invitations are open.
     pub fn open(&self, now: Instant) -> usize {
         self.book(now).live.len()

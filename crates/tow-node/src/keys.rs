@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tow_proto::message::Rights;
 use tow_proto::{Code, Refusal};
@@ -38,6 +39,29 @@ pub struct Record {
     pub created: SystemTime,
     /// When the grant ends.
     pub expires: Option<SystemTime>,
+    /// What holds the key.
+    pub holder: Holder,
+    /// Up to when a browser's `expires` may be moved.
+    pub end: Option<SystemTime>,
+    /// The only session that a share opens.
+    pub session: Option<String>,
+    /// Which key has shared it; `None` also for the owner.
+    pub giver: Option<KeyId>,
+}
+
+/// What holds a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holder {
+    /// A device, which proves it by TLS.
+    #[default]
+    Device,
+    /// A browser that signed in, by its cookie.
+    Browser,
+    /// An HTTP program, by its app password.
+    Token,
+    /// Everybody who has a link.
+    Share,
 }
 
 /// What is left of a key that was removed.

@@ -24,3 +24,4 @@ pub mod state;
 mod test_dir;
 pub mod ticket;
 pub mod transfer;
+pub mod visitor;

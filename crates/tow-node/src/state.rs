@@ -173,6 +173,11 @@ impl StateDir {
         self.layout.state.join("user.pem")
     }
 
+    /// The file of the certificate that browsers see, with its key.
+    pub(crate) fn web_certificate_path(&self) -> PathBuf {
+        self.layout.state.join("web.pem")
+    }
+
     /// The directory of the keys that may come in.
     pub fn keys_dir(&self) -> PathBuf {
         self.layout.config.join("keys")

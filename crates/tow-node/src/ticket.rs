@@ -69,6 +69,11 @@ impl TicketSecret {
         Some(Self(bytes))
     }
 
+    /// The secret of a text: the last part of a ticket.
+    pub fn parse(text: &str) -> Option<Self> {
+        decode_secret(text)
+    }
+
     /// The key of its proofs.
     pub fn proof_key(&self) -> ProofKey {
         ProofKey(Zeroizing::new(blake3::derive_key(PROOF_KEY_CONTEXT, &self.0)))
@@ -102,6 +107,11 @@ impl ProofKey {
         // Comparing two `blake3::Hash` takes constant time.
         <[u8; PROOF_LEN]>::try_from(proof)
             .is_ok_and(|proof| self.proof(ids, exporter) == blake3::Hash::from_bytes(proof))
+    }
+
+    /// Whether both are of one secret; takes the same time for every two that are not.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        blake3::Hash::from_bytes(*self.0) == blake3::Hash::from_bytes(*other.0)
     }
 
     fn proof(&self, ids: &Ids, exporter: &[u8; 32]) -> blake3::Hash {

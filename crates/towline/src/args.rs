@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Put(PutArgs),
     /// Make the content of one place equal to that of another
     Sync(SyncArgs),
+    /// The page of a machine in a browser, through a port of this one
+    Open(OpenArgs),
     /// Who did what on a machine, from where, with what outcome
     Audit(AuditArgs),
     /// What is wrong with my set-up, and how to mend it
@@ -111,6 +113,34 @@ pub(crate) struct ServeArgs {
     /// Connections that the kernel keeps waiting for us
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub(crate) backlog: u32,
+    /// No door for browsers and HTTP
+    #[arg(long, conflicts_with_all = ["cert", "key", "web_name"])]
+    pub(crate) no_web: bool,
+    /// Certificate chain for browsers, in PEM; a self-signed one where there is none
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+    /// A name that browsers may call this machine by; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) web_name: Vec<String>,
+    /// Print one JSON line once ready
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct OpenArgs {
+    /// The machine
+    #[arg(value_name = "HOST")]
+    pub(crate) host: String,
+    /// Local port; the system chooses where there is none
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Print the link and start no browser
+    #[arg(long)]
+    pub(crate) no_browser: bool,
     /// Print one JSON line once ready
     #[arg(long)]
     pub(crate) json: bool,

@@ -196,20 +196,21 @@ impl Sessions {
 
     /// All sessions, running and finished, oldest first.
     pub fn list(&self) -> Vec<SessionInfo> {
-        self.list_after(None, usize::MAX, |_| true)
+        self.list_after(None, usize::MAX, |_, _| true)
     }
 
-    /// The next `count_max` of the list, of those whose owner `is_seen`: `after` one that started
-    /// then and has that id. Of others nothing is copied.
+    /// The next `count_max` of the list, of those that, by id and owner, `is_seen` says yes to: `after`
+    /// one that started then and has that id. Of others nothing is copied.
     pub fn list_after(
         &self,
         after: Option<(u64, &str)>,
         count_max: usize,
-        is_seen: impl Fn(&str) -> bool,
+        is_seen: impl Fn(&str, &str) -> bool,
     ) -> Vec<SessionInfo> {
         let table = self.0.lock();
         let is_next = |known: &Known<'_>| after.is_none_or(|after| known.place() > after);
-        let found = table.known().filter(|known| is_seen(known.owner()) && is_next(known));
+        let is_seen = |known: &Known<'_>| is_seen(known.place().1, known.owner());
+        let found = table.known().filter(|known| is_seen(known) && is_next(known));
         let mut found: Vec<_> = found.collect();
         found.sort_by_key(Known::place);
         found.iter().take(count_max).map(Known::info).collect()

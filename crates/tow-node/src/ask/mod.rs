@@ -11,6 +11,7 @@ pub mod read;
 pub mod session;
 pub mod sessions;
 pub mod stat;
+pub mod write;
 
 use std::time::Duration;
 
@@ -182,6 +183,16 @@ impl Connection {
     fn start(mut link: Link, key: String, hello: &Hello) -> Self {
         link.send_head(&FirstHead::Hello(hello.clone()));
         Self { link, key, welcome: None }
+    }
+
+    /// Over a link within this process, whose other end is being served.
+    pub(crate) fn within(link: Link, key: String, welcome: Welcome) -> Self {
+        Self { link, key, welcome: Some(welcome) }
+    }
+
+    /// The link itself, between two channels, for who passes frames on.
+    pub fn link(&mut self) -> &mut Link {
+        &mut self.link
     }
 
     /// Waits until the machine has let us in.

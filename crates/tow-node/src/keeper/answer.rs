@@ -98,7 +98,7 @@ impl Keeper {
     }
 
     async fn list(&self, link: &mut Link, scope: &Scope) -> Result<(), LinkError> {
-        let is_seen = |owner: &str| scope.sees(owner);
+        let is_seen = |id: &str, owner: &str| scope.sees(id, owner);
         let mut last: Option<(u64, String)> = None;
         loop {
             // Looked up for each page: whoever does not read makes nothing wait here.
@@ -134,7 +134,7 @@ impl Keeper {
         let sessions = self.sessions.clone();
         let found = blocking(move || sessions.find(&id)).await?;
         let session = found.ok_or(Code::UnknownSession)?;
-        scope.check(session.owner(), needed)?;
+        scope.check(session.id().as_str(), session.owner(), needed)?;
         Ok(session)
     }
 }

@@ -120,20 +120,23 @@ pub(crate) struct Scope {
     pub(crate) own: May,
     /// What they may do with those of others.
     pub(crate) others: May,
+    /// The only session that they know of, where that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) only: Option<String>,
 }
 
 impl Scope {
-    /// Whether sessions of `owner` are seen.
-    pub(crate) fn sees(&self, owner: &str) -> bool {
-        self.may(owner) >= May::View
+    /// Whether the session `id` of `owner` is seen.
+    pub(crate) fn sees(&self, id: &str, owner: &str) -> bool {
+        self.may(id, owner) >= May::View
     }
 
-    /// Whether that much may be done with a session of `owner`.
+    /// Whether that much may be done with the session `id` of `owner`.
     ///
     /// # Errors
     /// `UnknownSession` where it may not even be seen, else `NoRight` with the one that is missing.
-    pub(crate) fn check(&self, owner: &str, needed: May) -> Result<(), Refusal> {
-        match self.may(owner) {
+    pub(crate) fn check(&self, id: &str, owner: &str, needed: May) -> Result<(), Refusal> {
+        match self.may(id, owner) {
             May::Nothing => Err(Code::UnknownSession.into()),
             may if may >= needed => Ok(()),
             _ => {
@@ -143,8 +146,13 @@ impl Scope {
         }
     }
 
-    fn may(&self, owner: &str) -> May {
-        if owner == self.owner { self.own } else { self.others }
+    fn may(&self, id: &str, owner: &str) -> May {
+        match &self.only {
+            Some(only) if only != id => May::Nothing,
+            Some(_) => self.others,
+            None if owner == self.owner => self.own,
+            None => self.others,
+        }
     }
 }
 
@@ -200,13 +208,16 @@ mod tests {
             (May::All, May::All, [&Ok(()), &Ok(()), &Ok(()), &Ok(())]),
         ];
         for (own, others, expected) in table {
-            let scope = Scope { owner: "me".to_owned(), own, others };
+            let scope = Scope { owner: "me".to_owned(), own, others, only: None };
             let cases =
                 [("me", May::View), ("me", May::All), ("you", May::View), ("you", May::All)];
             for ((owner, needed), expected) in cases.into_iter().zip(expected) {
-                let checked = scope.check(owner, needed).map_err(|no| (no.code, no.right));
+                let checked = scope.check("1", owner, needed).map_err(|no| (no.code, no.right));
                 assert_eq!(checked, *expected, "{own:?} {others:?}: {needed:?} of {owner}");
-                assert_eq!(scope.sees(owner), scope.check(owner, May::View).is_ok());
+                assert_eq!(scope.sees("1", owner), scope.check("1", owner, May::View).is_ok());
+                let shared = Scope { only: Some("1".to_owned()), ..scope.clone() };
+                assert_eq!(shared.sees("1", owner), others != May::Nothing);
+                assert!(!shared.sees("2", owner));
             }
         }
     }

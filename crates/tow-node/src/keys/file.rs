@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tow_proto::ByteString;
 
-use super::{BrokenReason, Record, Tombstone};
+use super::{BrokenReason, Holder, Record, Tombstone};
 use crate::clock;
 use crate::grant::Right;
 use crate::identity::{KeyId, PublicKey};
@@ -28,6 +28,18 @@ struct RecordFile {
     expires: Option<SystemTime>,
     root: ByteString,
     start: ByteString,
+    #[serde(default, skip_serializing_if = "is_device")]
+    holder: Holder,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "clock::rfc3339::option")]
+    end: Option<SystemTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    giver: Option<KeyId>,
+}
+
+fn is_device(holder: &Holder) -> bool {
+    *holder == Holder::Device
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,6 +102,10 @@ impl From<&Record> for RecordFile {
             expires: record.expires,
             root: record.root.as_os_str().as_bytes().into(),
             start: record.start.as_os_str().as_bytes().into(),
+            holder: record.holder,
+            end: record.end,
+            session: record.session.clone(),
+            giver: record.giver,
         }
     }
 }
@@ -104,6 +120,10 @@ impl From<RecordFile> for Record {
             start: path_of(file.start),
             created: file.created,
             expires: file.expires,
+            holder: file.holder,
+            end: file.end,
+            session: file.session,
+            giver: file.giver,
         }
     }
 }

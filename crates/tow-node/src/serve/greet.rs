@@ -17,7 +17,7 @@ use crate::audit::{self, Outcome, Record as AuditRecord};
 use crate::grant::Grant;
 use crate::identity::PublicKey;
 use crate::invite::Offer;
-use crate::keys::{Keys, Record};
+use crate::keys::{Holder, Keys, Record};
 use crate::pake::{EXPORTER_LABEL, Ids};
 
 /// What the transport proved.
@@ -95,6 +95,12 @@ async fn answer(
             grant_of(shared, &key)?
         }
     };
+    let welcome = Welcome { confirm, ..welcome(shared, &grant) };
+    Ok((welcome, Peer::new(grant, who)))
+}
+
+/// What whoever has this grant is welcomed with.
+pub(super) fn welcome(shared: &Shared, grant: &Grant) -> Welcome {
     let welcome = Welcome {
         version: VERSION,
         features: Vec::new(),
@@ -103,9 +109,9 @@ async fn answer(
         rights: grant.rights(),
         root: None,
         start: None,
-        confirm,
+        confirm: None,
     };
-    Ok((with_places(welcome, &grant), Peer::new(grant, who)))
+    with_places(welcome, grant)
 }
 
 /// Says where files are, to who may do something with them, as far as there is room for it: a client
@@ -165,21 +171,43 @@ async fn take_in(
             (offer, Some(Confirm { confirm: ours.to_vec() }))
         }
     };
-    let record = store(&mut shared.keys(), key, hello, offer)?;
+    let record = record_of(&shared.keys(), key, &hello.name, offer)?;
+    let record = store(&mut shared.keys(), record)?;
     tracing::info!(name = %record.name, key = %key.id(), from = %address, "a device has joined");
     let who = Who::Key(key, address);
     shared.audit.record(&who.record(&record.name, Trust::Proved, "join", Outcome::Ok));
     Ok(confirm)
 }
 
-/// Stores the key with what was offered, if whoever offered it still may.
-fn store(keys: &mut Keys, key: PublicKey, hello: &Hello, offer: Offer) -> Result<Record, Refusal> {
-    let Offer { giver, rights, root, start, name, expires } = offer;
+/// What is to be stored of a key that takes up an offer, if whoever offered it still may.
+pub(super) fn record_of(
+    keys: &Keys,
+    key: PublicKey,
+    name: &str,
+    offer: Offer,
+) -> Result<Record, Refusal> {
+    let Offer { giver, rights, root, start, name: called, expires } = offer;
     if giver.is_some_and(|giver| keys.list().all(|record| record.key.id() != giver)) {
         return Err(Code::ExpiredCode.into());
     }
-    let name = name.unwrap_or_else(|| hello.name.clone());
-    let record = Record { key, name, rights, root, start, created: now(), expires };
+    let name = called.unwrap_or_else(|| name.to_owned());
+    Ok(Record {
+        key,
+        name,
+        rights,
+        root,
+        start,
+        created: now(),
+        expires,
+        holder: Holder::Device,
+        end: None,
+        session: None,
+        giver: None,
+    })
+}
+
+/// Stores a key.
+pub(super) fn store(keys: &mut Keys, record: Record) -> Result<Record, Refusal> {
     keys.add(record).map_err(|error| {
         tracing::error!(%error, "a key could not be stored");
         Code::Internal.into()

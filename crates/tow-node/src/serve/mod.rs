@@ -4,7 +4,9 @@
 //! after the other, each with the grant in hand) → the end.
 
 mod admin;
+mod certificate;
 mod channel;
+mod desk;
 mod edit;
 mod get;
 mod greet;
@@ -18,8 +20,10 @@ mod slots;
 mod stat;
 mod thread;
 mod turns;
+mod write;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -27,11 +31,18 @@ use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tow_net::gate::{Gate, Limits, Source};
+use tow_net::door::{Doors, Entered};
+use tow_net::gate::{Gate, Limits, Place, Source};
 use tow_net::listen::{Accepted, ListenError, Listener, Peer as SocketPeer, listen};
-use tow_net::{Acceptor, Address, Link, ListenAddress, Stream, TlsError, TlsKeys, door};
+use tow_net::{
+    Address, Link, ListenAddress, Stream, TlsError, TlsKeys, WebAcceptor, WebStream, door,
+};
 use tow_proto::Code;
 use tow_proto::message::LinkCounts;
+
+pub use self::certificate::{WebCertificateError, web_certificate};
+pub use self::desk::{BROWSER_IDLE_MAX, Desk, Done, Presence, Visit, Visitor, Web};
+pub use self::slots::Slot;
 
 use self::channel::{ChannelError, Peer, Served};
 use self::links::Links;
@@ -61,7 +72,7 @@ pub struct Account {
 }
 
 /// What a node is told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Where to listen, beside the local Unix socket.
     pub listen: Vec<ListenAddress>,
@@ -79,6 +90,17 @@ pub struct Config {
     pub descriptors: u64,
     /// How the keeper of its sessions is started.
     pub keeper: KeeperProgram,
+    /// The browser's door, where it is open.
+    pub web: Option<WebDoor>,
+}
+
+/// What a node needs to let browsers in.
+#[derive(Clone)]
+pub struct WebDoor {
+    /// Accepts their connections.
+    pub acceptor: WebAcceptor,
+    /// Serves them.
+    pub web: Arc<dyn Web>,
 }
 
 /// Why a node can't start.
@@ -109,7 +131,7 @@ pub enum StartError {
 pub struct Node {
     shared: Arc<Shared>,
     listeners: Vec<Listener>,
-    acceptor: Acceptor,
+    doors: Doors,
     _lock: NodeLock,
 }
 
@@ -127,6 +149,7 @@ struct Shared {
     invitations: Invitations,
     audit: Audit,
     keeper: Keeper,
+    web: Option<Arc<dyn Web>>,
     links: Links,
     slots: Slots,
     turns: Turns,
@@ -171,6 +194,7 @@ impl Node {
             invitations: Invitations::new(),
             audit,
             keeper,
+            web: config.web.as_ref().map(|door| door.web.clone()),
             links: Links::new(limits.proved),
             slots: Slots::default(),
             turns: Turns::default(),
@@ -180,7 +204,9 @@ impl Node {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        Ok(Self { shared: Arc::new(shared), listeners, acceptor: tls.acceptor(), _lock: lock })
+        let web = config.web.map(|door| door.acceptor);
+        let doors = Doors { links: tls.acceptor(), web };
+        Ok(Self { shared: Arc::new(shared), listeners, doors, _lock: lock })
     }
 
     /// Where it listens, the local Unix socket first.
@@ -213,10 +239,10 @@ impl Node {
     /// Serves until `stop` resolves, then ends links in order. Sessions go on in the keeper, each
     /// under its lease; gives how many do.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> u32 {
-        let Self { shared, listeners, acceptor, _lock } = self;
+        let Self { shared, listeners, doors, _lock } = self;
         shared.keeper.settle(&shared.account).await;
         for listener in listeners {
-            shared.tasks.spawn(accept(shared.clone(), listener, acceptor.clone()));
+            shared.tasks.spawn(accept(shared.clone(), listener, doors.clone()));
         }
         shared.tasks.spawn(flush_audit(shared.clone()));
         stop.await;
@@ -256,7 +282,7 @@ fn local_listener(state: &StateDir, backlog: u32) -> Result<Listener, ListenErro
 }
 
 /// The accept loop: nothing is awaited here that a peer could delay.
-async fn accept(shared: Arc<Shared>, listener: Listener, acceptor: Acceptor) {
+async fn accept(shared: Arc<Shared>, listener: Listener, doors: Doors) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -264,7 +290,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener, acceptor: Acceptor) {
         };
         match accepted {
             Ok(accepted) => {
-                shared.tasks.spawn(serve_socket(shared.clone(), accepted, acceptor.clone()));
+                shared.tasks.spawn(serve_socket(shared.clone(), accepted, doors.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection could be accepted");
@@ -287,7 +313,7 @@ async fn flush_audit(shared: Arc<Shared>) {
     }
 }
 
-async fn serve_socket(shared: Arc<Shared>, accepted: Accepted, acceptor: Acceptor) {
+async fn serve_socket(shared: Arc<Shared>, accepted: Accepted, doors: Doors) {
     let Accepted { stream, peer } = accepted;
     let source = match peer {
         SocketPeer::Tcp(address) => address.ip().into(),
@@ -301,9 +327,13 @@ async fn serve_socket(shared: Arc<Shared>, accepted: Accepted, acceptor: Accepto
         biased;
         () = place.dropped() => return,
         () = shared.stop.cancelled() => return,
-        proved = prove(&shared, stream, peer, &acceptor, &place) => proved,
+        proved = prove(&shared, stream, peer, &doors, &place) => proved,
     };
-    let Some((mut link, peer)) = proved else { return };
+    let (mut link, peer) = match proved {
+        Some(Proved::Peer(link, peer)) => (link, *peer),
+        Some(Proved::Web(stream, from)) => return visit(&shared, stream, from, place).await,
+        None => return,
+    };
     if !is_vouched_for && place.prove().is_err() {
         channel::refuse(&mut link, Code::Busy.into());
         return Box::pin(link.close()).await;
@@ -312,26 +342,45 @@ async fn serve_socket(shared: Arc<Shared>, accepted: Accepted, acceptor: Accepto
     Box::pin(channel::serve(&shared, link, peer)).await;
 }
 
+/// Who came in.
+enum Proved {
+    /// A peer that is known.
+    Peer(Link, Box<Peer>),
+    /// Somebody with a browser, who has proved nothing.
+    Web(WebStream, SocketAddr),
+}
+
+async fn visit(shared: &Arc<Shared>, stream: WebStream, from: SocketAddr, place: Place) {
+    let Some(web) = &shared.web else { return };
+    let (stop, desk) = (shared.stop.clone(), Desk(shared.clone()));
+    web.serve(Visit { stream, from, place, stop, desk }).await;
+}
+
 /// Until the peer is known, and welcome.
 async fn prove(
     shared: &Shared,
     stream: Stream,
     peer: SocketPeer,
-    acceptor: &Acceptor,
-    place: &tow_net::gate::Place,
-) -> Option<(Link, Peer)> {
+    doors: &Doors,
+    place: &Place,
+) -> Option<Proved> {
     let (link, who) = match (stream, peer) {
         (Stream::Unix(stream), SocketPeer::Unix { uid, .. }) => {
             (Link::from_unix(stream).ok()?, greet::Who::User(uid))
         }
         (Stream::Tcp(stream), SocketPeer::Tcp(address)) => {
-            let link = door::answer(stream, acceptor, place).await?;
-            let key = PublicKey::from_spki(&link.peer_key()?.ok()?.0).ok()?;
-            (link, greet::Who::Key(key, address))
+            match door::answer(stream, doors, place).await? {
+                Entered::Link(link) => {
+                    let key = PublicKey::from_spki(&link.peer_key()?.ok()?.0).ok()?;
+                    (link, greet::Who::Key(key, address))
+                }
+                Entered::Web(stream) => return Some(Proved::Web(stream, address)),
+            }
         }
         _ => return None,
     };
-    Box::pin(greet::greet(shared, link, who, place)).await
+    let (link, peer) = Box::pin(greet::greet(shared, link, who, place)).await?;
+    Some(Proved::Peer(link, Box::new(peer)))
 }
 
 fn now() -> SystemTime {

@@ -11,6 +11,7 @@ use tow_proto::{Code, Frame, Kind, Refusal, json};
 use super::channel::Entry;
 use super::{ChannelError, Peer, Served, Shared, now};
 use crate::audit::Outcome;
+use crate::grant::Right;
 use crate::keeper::{Ask, Conversation, Scope};
 
 /// Looks at a session for as long as the link lasts.
@@ -62,7 +63,7 @@ pub(super) async fn kill(
     link: &mut Link,
     request: Kill,
 ) -> Result<Served, ChannelError> {
-    let ask = Ask::Kill { scope: scope(peer)?, request };
+    let ask = Ask::Kill { scope: scope_to_end(peer)?, request };
     let killed: Killed = shared.keeper.converse().await?.ask(&ask).await?;
     link.send_head(&Reply::Ok(killed));
     Ok(Served::ok(0))
@@ -75,7 +76,7 @@ pub(super) async fn remove(
     link: &mut Link,
     request: SessionRm,
 ) -> Result<Served, ChannelError> {
-    let ask = Ask::SessionRm { scope: scope(peer)?, request };
+    let ask = Ask::SessionRm { scope: scope_to_end(peer)?, request };
     let removed: serde_json::Value = shared.keeper.converse().await?.ask(&ask).await?;
     link.send_head(&Reply::Ok(removed));
     Ok(Served::ok(0))
@@ -83,7 +84,21 @@ pub(super) async fn remove(
 
 fn scope(peer: &Peer) -> Result<Scope, Refusal> {
     let permit = peer.grant.sessions(now())?;
-    Ok(Scope { owner: peer.owner(), own: permit.own(), others: permit.others() })
+    Ok(Scope {
+        owner: peer.owner(),
+        own: permit.own(),
+        others: permit.others(),
+        only: permit.only().map(str::to_owned),
+    })
+}
+
+/// Whoever was given one session to look at or to type into does not end it.
+fn scope_to_end(peer: &Peer) -> Result<Scope, Refusal> {
+    let scope = scope(peer)?;
+    if scope.only.is_some() {
+        return Err(Refusal { right: Some(Right::Run.to_string()), ..Code::NoRight.into() });
+    }
+    Ok(scope)
 }
 
 /// What the client has to say before a channel is over (PROTOCOL 3.2).

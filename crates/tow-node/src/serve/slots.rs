@@ -14,7 +14,7 @@ use super::Peer;
 pub(super) struct Slots(Arc<Mutex<HashMap<String, usize>>>);
 
 /// Leave to keep a thread, until it is dropped.
-pub(super) struct Slot {
+pub struct Slot {
     slots: Slots,
     owner: String,
 }

@@ -19,6 +19,7 @@ pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod mkdir;
 pub(crate) mod mv;
+pub(crate) mod open;
 pub(crate) mod put;
 mod report;
 pub(crate) mod rm;

@@ -1,18 +1,21 @@
 //! `tow serve`.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tow_net::listen::ListenError;
-use tow_net::{Address, ListenAddress};
+use tow_net::{Address, Certificate, ListenAddress, WebAcceptor};
 use tow_node::grant::Right;
 use tow_node::keeper::KeeperProgram;
-use tow_node::serve::{Config, Node, StartError};
+use tow_node::serve::{Config, Node, StartError, WebDoor, web_certificate};
 use tow_node::state::StateDir;
 use tow_proto::message::Invite;
+use tow_web::{Door, Options};
 
 use crate::args::ServeArgs;
 use crate::failure::Failure;
@@ -39,10 +42,11 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
             text.parse::<ListenAddress>().map_err(|error| Failure::usage(error.to_string()))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let root = args.root.map(|root| {
+    let root = args.root.clone().map(|root| {
         root.canonicalize().map_err(|error| Failure::usage(format!("{}: {error}", root.display())))
     });
     let state = StateDir::open(home::layout()?)?;
+    let web = if args.no_web { None } else { Some(web_door(&state, &args)?) };
     let config = Config {
         listen,
         backlog: args.backlog,
@@ -52,6 +56,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         account: account::account(),
         descriptors: raise_descriptors(),
         keeper: keeper(&state)?,
+        web,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
@@ -74,6 +79,22 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     // A thread that reads a large file or waits for a dead disk can't be told to stop.
     runtime.shutdown_timeout(THREADS_STOP_MAX);
     served
+}
+
+fn web_door(state: &StateDir, args: &ServeArgs) -> Result<WebDoor, Failure> {
+    let certificate = match (&args.cert, &args.key) {
+        (Some(chain), Some(key)) => Certificate { chain: read_pem(chain)?, key: read_pem(key)? },
+        _ => web_certificate(state, vec![account::machine(), "localhost".into()])
+            .map_err(Failure::other)?,
+    };
+    let acceptor = WebAcceptor::new(&certificate).map_err(Failure::other)?;
+    let web = Arc::new(Door::new(Options { names: args.web_name.clone() }));
+    Ok(WebDoor { acceptor, web })
+}
+
+fn read_pem(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
 /// This program again, as the process that keeps sessions.

@@ -1,0 +1,19 @@
+//! The browser's door: HTTP, WebSocket, WebDAV, the embedded page (docs/HTTP.md).
+//!
+//! No policy of its own: who a visitor is, the node says; what they ask becomes a request of the
+//! native protocol under their grant.
+
+mod answer;
+mod channel;
+mod guest;
+mod machine;
+mod me;
+mod page;
+mod path;
+mod router;
+mod server;
+mod sign_in;
+mod throttle;
+
+pub use machine::Remote;
+pub use server::{Door, Options};

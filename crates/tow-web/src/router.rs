@@ -1,0 +1,37 @@
+//! Which address is served by what.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Response, StatusCode};
+use axum::middleware::{from_fn_with_state, map_response};
+
+use crate::answer::{Failure, seal};
+use crate::server::Connection;
+use crate::{channel, guest, me, page, sign_in};
+
+/// Everything that one connection may ask for.
+pub(crate) fn router(connection: Connection) -> Router {
+    Router::new()
+        .merge(page::routes())
+        .merge(sign_in::routes())
+        .merge(me::routes())
+        .merge(channel::routes())
+        .fallback(|| async { NOTHING })
+        .method_not_allowed_fallback(|| async { NOT_SO })
+        .layer(DefaultBodyLimit::max(JSON_LEN_MAX))
+        .layer(from_fn_with_state(connection.clone(), guest::check_host))
+        .layer(map_response(sealed))
+        .with_state(connection)
+}
+
+async fn sealed(mut response: Response<Body>) -> Response<Body> {
+    seal(&mut response);
+    response
+}
+
+const NOTHING: Failure = Failure::Http(StatusCode::NOT_FOUND, "there is nothing at this address");
+const NOT_SO: Failure =
+    Failure::Http(StatusCode::METHOD_NOT_ALLOWED, "not with this method at this address");
+/// Content of files is streamed and not limited so.
+const JSON_LEN_MAX: usize = 1 << 20;

@@ -1,0 +1,137 @@
+//! One HTTP/1.1 connection: its limits, its end.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio_util::sync::CancellationToken;
+use tow_net::WebStream;
+use tow_net::gate::Place;
+use tow_node::serve::{Visit, Web};
+
+use crate::machine::{House, Remote};
+use crate::router;
+use crate::throttle::Throttle;
+
+/// What a door is told.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Names of the machine beside its own, which a `Host` may be.
+    pub names: Vec<String>,
+}
+
+/// The browser's door of a node, or of a tunnel to one.
+#[derive(Clone)]
+pub struct Door {
+    options: Arc<Options>,
+    throttle: Throttle,
+}
+
+/// What the requests of a connection share.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) house: House,
+    pub(crate) options: Arc<Options>,
+    pub(crate) throttle: Throttle,
+    pub(crate) from: SocketAddr,
+    pub(crate) is_tls: bool,
+    pub(crate) place: Option<Arc<Mutex<Place>>>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Door {
+    /// A door.
+    pub fn new(options: Options) -> Self {
+        Self { options: Arc::new(options), throttle: Throttle::default() }
+    }
+
+    /// Serves a connection to the port of a tunnel.
+    pub async fn serve_tunnel(
+        &self,
+        stream: WebStream,
+        from: SocketAddr,
+        remote: Remote,
+        stop: CancellationToken,
+    ) {
+        let connection = self.connection(House::There(remote), from, &stream, None, stop);
+        serve(stream, connection).await;
+    }
+
+    fn connection(
+        &self,
+        house: House,
+        from: SocketAddr,
+        stream: &WebStream,
+        place: Option<Arc<Mutex<Place>>>,
+        stop: CancellationToken,
+    ) -> Connection {
+        let (options, throttle) = (self.options.clone(), self.throttle.clone());
+        Connection { house, options, throttle, from, is_tls: stream.is_tls(), place, stop }
+    }
+}
+
+impl Web for Door {
+    fn serve(&self, visit: Visit) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let Visit { stream, from, place, stop, desk } = visit;
+        let dropped = place.dropping();
+        let place = Arc::new(Mutex::new(place));
+        let house = House::Here(desk);
+        let connection = self.connection(house, from, &stream, Some(place), stop);
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                () = dropped.cancelled() => {}
+                () = serve(stream, connection) => {}
+            }
+        })
+    }
+}
+
+impl Connection {
+    /// Resolves when the node or the tunnel stops.
+    pub(crate) async fn ended(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Somebody known has asked: the connection leaves the budget of strangers. False where there
+    /// are too many.
+    pub(crate) fn prove(&self) -> bool {
+        let Some(place) = &self.place else { return true };
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        place.is_proved() || place.prove().is_ok()
+    }
+}
+
+async fn serve(stream: WebStream, connection: Connection) {
+    let stop = connection.stop.clone();
+    let router = router::router(connection);
+    let service = TowerToHyperService::new(router);
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .max_headers(FIELDS_MAX)
+        .max_buf_size(HEAD_LEN_MAX)
+        .half_close(false);
+    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    tokio::pin!(served);
+    let ended = tokio::select! {
+        ended = &mut served => ended,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection of a browser has ended");
+    }
+}
+
+/// Longest wait for the head of a request, complete.
+const HEAD_MAX: Duration = Duration::from_secs(5);
+const FIELDS_MAX: usize = 64;
+const HEAD_LEN_MAX: usize = 16 << 10;
