@@ -8,7 +8,7 @@ use tow_proto::message::{FirstHead, Reply, Request, Upward};
 use tow_proto::{ByteString, Code, Frame, Kind, Refusal, Trust, json};
 
 use super::greet::{self, Who};
-use super::{Shared, admin, edit, get, ls, now, put, read, run, sessions, stat};
+use super::{Shared, admin, edit, get, ls, now, put, read, run, sessions, stat, write};
 use crate::audit::{Outcome as Audited, Record};
 use crate::grant::Grant;
 use crate::keys::Lookup;
@@ -265,6 +265,11 @@ async fn dispatch(
         Request::Mkdir(request) => edit::mkdir(shared, peer, link, request).await,
         Request::Move(request) => edit::rename(shared, peer, link, request).await,
         Request::Remove(request) => edit::remove(shared, peer, link, request).await,
+        Request::Write(request) => write::write(shared, peer, link, *request).await,
+        Request::UploadStat(request) => write::upload_stat(shared, peer, link, request).await,
+        Request::UploadRm(request) => write::upload_rm(shared, peer, link, request).await,
+        Request::Copy(request) => edit::copy(shared, peer, link, request).await,
+        Request::Set(request) => edit::set(shared, peer, link, request).await,
         Request::Get(request) => get::get(shared, peer, link, request).await,
         Request::Put(request) => put::put(shared, peer, link, request).await,
         Request::Invite(request) => admin::invite(shared, peer, link, &request),
@@ -291,6 +296,11 @@ fn describe(request: &Request) -> (&'static str, Vec<ByteString>) {
         Request::Mkdir(request) => ("mkdir", vec![request.path.clone()]),
         Request::Move(request) => ("move", vec![request.from.clone(), request.to.clone()]),
         Request::Remove(request) => ("remove", vec![request.path.clone()]),
+        Request::Write(request) => ("write", vec![request.path.clone()]),
+        Request::UploadStat(request) => ("upload_stat", vec![request.path.clone()]),
+        Request::UploadRm(request) => ("upload_rm", vec![request.path.clone()]),
+        Request::Copy(request) => ("copy", vec![request.from.clone(), request.to.clone()]),
+        Request::Set(request) => ("set", vec![request.path.clone()]),
         Request::Get(request) => ("get", vec![request.path.clone()]),
         Request::Put(request) => ("put", vec![request.path.clone()]),
         Request::Invite(request) => {

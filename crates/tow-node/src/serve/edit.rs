@@ -1,11 +1,11 @@
-//! `mkdir`, `move` and `remove`, serving.
+//! `mkdir`, `move`, `remove`, `copy` and `set`, serving.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tow_host::files::{self, Above, Existing, Missing, Scope};
 use tow_net::Link;
-use tow_proto::message::{Mkdir, Move, Remove, Reply};
+use tow_proto::message::{Copy, Failure, Mkdir, Move, Remove, Reply, Set};
 
 use super::thread::on_thread;
 use super::{ChannelError, Peer, Served, Shared, now};
@@ -54,14 +54,54 @@ pub(super) async fn remove(
     let scope = if request.recursive { Scope::Tree } else { Scope::One };
     let missing = if request.force { Missing::Fine } else { Missing::Refused };
     let reply = on_thread(link, move |stop| {
-        let mut go_on =
-            || if stop.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        files::remove(&root, &request.path, scope, missing, &mut go_on)
+        files::remove(&root, &request.path, scope, missing, &mut || go_on(stop))
     })
     .await?;
-    let first_failure = reply.failures.first().map(|failure| failure.why.code);
-    let outcome = first_failure.map_or(Outcome::Ok, Outcome::Refused);
-    let bytes = reply.removed;
+    let served = Served { outcome: outcome(&reply.failures), bytes: reply.removed };
     link.send_head(&Reply::Ok(reply));
-    Ok(Served { outcome, bytes })
+    Ok(served)
+}
+
+/// Makes a second one of something, and stops when nobody waits for it any more.
+pub(super) async fn copy(
+    shared: &Shared,
+    peer: &Peer,
+    link: &mut Link,
+    request: Copy,
+) -> Result<Served, ChannelError> {
+    let root = peer.grant.write(now())?.root().clone();
+    // A copy is as good as what it was made of.
+    peer.grant.read(now())?;
+    let _slot = shared.slots.take(peer)?;
+    let existing = if request.replace { Existing::Replaced } else { Existing::Kept };
+    let Copy { from, to, .. } = request;
+    let reply =
+        on_thread(link, move |stop| files::copy(&root, &from, &to, existing, &mut || go_on(stop)))
+            .await?;
+    let served = Served { outcome: outcome(&reply.failures), bytes: reply.copied };
+    link.send_head(&Reply::Ok(reply));
+    Ok(served)
+}
+
+/// Changes what is said of something.
+pub(super) async fn set(
+    shared: &Shared,
+    peer: &Peer,
+    link: &mut Link,
+    request: Set,
+) -> Result<Served, ChannelError> {
+    let root = peer.grant.write(now())?.root().clone();
+    let _slot = shared.slots.take(peer)?;
+    let Set { path, mode, mtime } = request;
+    let reply = on_thread(link, move |_| files::set(&root, &path, mode, mtime)).await?;
+    link.send_head(&Reply::Ok(reply));
+    Ok(Served::ok(0))
+}
+
+fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
+    if stop.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+fn outcome(failures: &[Failure]) -> Outcome {
+    failures.first().map_or(Outcome::Ok, |failure| Outcome::Refused(failure.why.code))
 }

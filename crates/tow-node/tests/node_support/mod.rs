@@ -15,7 +15,7 @@ use tow_net::{Address, Link, Pin, Spki, TlsKeys};
 use tow_node::grant::Right;
 use tow_node::identity::{Identity, PublicKey};
 use tow_node::keeper::KeeperProgram;
-use tow_node::keys::{Keys, Record};
+use tow_node::keys::{Holder, Keys, Record};
 use tow_node::serve::{Account, Config, Node};
 use tow_node::state::{Layout, StateDir};
 use tow_proto::message::{FirstHead, Hello, Lease, Program, Reply, Request, Run};
@@ -115,6 +115,10 @@ pub(crate) fn grant(identity: &Identity, rights: &[Right]) -> Record {
         start: std::env::temp_dir(),
         created: now,
         expires: None,
+        holder: Holder::Device,
+        end: None,
+        session: None,
+        giver: None,
     }
 }
 
@@ -141,6 +145,7 @@ fn config(home: &Path) -> Config {
         account,
         descriptors: 1024,
         keeper: KeeperProgram::InProcess,
+        web: None,
     }
 }
 
