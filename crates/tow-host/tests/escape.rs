@@ -6,6 +6,7 @@
 mod filekit;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use filekit::{Dir, Move, picture};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tow_host::beneath::Root;
-use tow_host::files::Source;
 use tow_host::files::receive::Destination;
-use tow_proto::message::EntryKind;
+use tow_host::files::{Existing, Source, Upload, copy, set};
+use tow_proto::message::{EntryKind, Mtime, UploadId, Write};
 use tow_proto::transfer::Options;
 use tow_proto::{ByteString, Code};
 
@@ -222,4 +223,47 @@ fn a_directory_swapped_for_a_link_never_lets_a_deletion_out() {
     });
     assert_eq!(picture(&dir.join("outside")), before, "escaped");
     assert!(deleted > 0, "nothing was deleted at all");
+}
+
+#[test]
+fn a_directory_swapped_for_a_link_never_lets_a_write_a_copy_or_a_change_out() {
+    let (dir, root) = walled();
+    dir.write("root/tree/inside/secret", b"public");
+    dir.write("root/tree/inside/deep/secret", b"public");
+    symlink("../../outside", dir.join("root/tree/swap")).unwrap();
+    let before = picture(&dir.join("outside"));
+    let upload = UploadId::try_from("up".to_owned()).unwrap();
+    let (mut written, mut copied, mut changed) = (0, 0, 0);
+    while_swapping(&dir.join("root/tree/swap"), &dir.join("root/tree/inside"), || {
+        // Each waits for the disk several times.
+        for number in 0..TRIES / 4 {
+            let path = "tree/inside/secret";
+            let named = (number % 2 == 0).then(|| upload.clone());
+            let request = Write { upload: named, parents: true, ..Write::whole(path) };
+            if let Ok(mut writer) = Upload::begin(&root, &request, "key") {
+                let _ = writer.append(b"public");
+                written += u32::from(writer.publish().is_ok());
+            }
+            let _ = Upload::remove(&root, &path.into(), &upload, "key");
+            let time = Some(Mtime(1, 0));
+            for path in ["tree/inside", "tree/inside/secret", "tree/inside/deep"] {
+                changed += u32::from(set(&root, &path.into(), Some(0o700), time).is_ok());
+            }
+            let go_on = &mut || ControlFlow::Continue(());
+            for (from, to) in [("tree", "copy"), ("copy", "tree"), ("copy/inside", "tree/inside")] {
+                copied += copy(&root, &from.into(), &to.into(), Existing::Replaced, go_on)
+                    .map_or(0, |reply| reply.copied);
+            }
+            for file in ["inside/secret", "inside/deep/secret", "swap/secret", "swap/deep/secret"] {
+                let place = dir.join("root/copy").join(file);
+                let is_link = place.ancestors().any(|above| above.is_symlink());
+                if !is_link && let Ok(content) = fs::read(&place) {
+                    assert_eq!(content, b"public", "escaped");
+                }
+            }
+            let _ = fs::remove_dir_all(dir.join("root/copy"));
+        }
+    });
+    assert_eq!(picture(&dir.join("outside")), before, "escaped");
+    assert!(written > 0 && copied > 0 && changed > 0, "{written} {copied} {changed}");
 }
