@@ -55,6 +55,15 @@ impl Root {
         }
     }
 
+    /// Which directory it is, whatever it is called: device and inode, as a text.
+    ///
+    /// # Errors
+    /// It can't be looked at.
+    pub fn identity(&self) -> Result<String, Refusal> {
+        let found = rustix::fs::fstat(&self.inner.dir).map_err(code_of)?;
+        Ok(format!("{}:{}", found.st_dev, found.st_ino))
+    }
+
     /// Opens what `path` names, following symbolic links that stay beneath the root.
     ///
     /// # Errors

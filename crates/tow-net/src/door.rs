@@ -26,7 +26,7 @@ pub const HELLO_MAX: Duration = Duration::from_secs(5);
 /// Who stands in the door.
 pub enum Entered {
     /// The holder of a key, at the end of its TLS handshake.
-    Link(Link),
+    Link(Box<Link>),
     /// A browser or an HTTP program, which has proved nothing yet.
     Web(WebStream),
 }
@@ -120,7 +120,7 @@ async fn handshake(
     }
     place.advance(Stage::Hello);
     link.rest();
-    Ok(Entered::Link(link))
+    Ok(Entered::Link(Box::new(link)))
 }
 
 fn is_from_here(stream: &TcpStream) -> bool {

@@ -46,7 +46,11 @@ async fn answer(listener: &Listener) -> Option<Link> {
     let Peer::Tcp(peer) = accepted.peer else { panic!("not TCP") };
     let place = Gate::new(Limits::for_descriptors(1024)).admit(peer.ip().into());
     let Stream::Tcp(stream) = accepted.stream else { panic!("not TCP") };
-    door::answer(stream, &keys().acceptor(), &place).await
+    let doors = door::Doors { links: keys().acceptor(), web: None };
+    match door::answer(stream, &doors, &place).await? {
+        door::Entered::Link(link) => Some(*link),
+        door::Entered::Web(_) => None,
+    }
 }
 
 /// Both ends of a TLS link, proved: the node's and the client's.

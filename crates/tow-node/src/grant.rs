@@ -100,11 +100,15 @@ impl Grant {
     /// It has expired, or its root or start directory can't be opened.
     pub fn of(record: &Record, now: SystemTime) -> Result<Self, Refusal> {
         check_expiry(record.expires, now)?;
+        let root = Root::open(&record.root, &record.start)?;
+        if record.root_identity.is_some() && record.root_identity != root.identity().ok() {
+            return Err(Refusal::about(Code::NotFound, record.root.as_os_str().as_bytes()));
+        }
         Ok(Self {
             key: Some(record.key.id()),
             name: record.name.clone(),
             rights: record.rights,
-            root: Root::open(&record.root, &record.start)?,
+            root,
             start: record.start.clone(),
             expires: record.expires,
             session: record.session.clone(),
@@ -384,6 +388,7 @@ mod tests {
             holder: crate::keys::Holder::Device,
             end: None,
             session: None,
+            root_identity: None,
             giver: None,
         }
     }

@@ -45,6 +45,8 @@ pub struct Record {
     pub end: Option<SystemTime>,
     /// The only session that a share opens.
     pub session: Option<String>,
+    /// Which directory a share opens: another one of the same name is not meant.
+    pub root_identity: Option<String>,
     /// Which key has shared it; `None` also for the owner.
     pub giver: Option<KeyId>,
 }
@@ -62,6 +64,18 @@ pub enum Holder {
     Token,
     /// Everybody who has a link.
     Share,
+}
+
+impl Holder {
+    /// The word for it on the wire and in output.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Browser => "browser",
+            Self::Token => "token",
+            Self::Share => "share",
+        }
+    }
 }
 
 /// What is left of a key that was removed.

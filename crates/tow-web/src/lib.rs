@@ -12,6 +12,7 @@ mod page;
 mod path;
 mod router;
 mod server;
+mod shares;
 mod sign_in;
 mod throttle;
 

@@ -8,7 +8,7 @@ use axum::middleware::{from_fn_with_state, map_response};
 
 use crate::answer::{Failure, seal};
 use crate::server::Connection;
-use crate::{channel, guest, me, page, sign_in};
+use crate::{channel, guest, me, page, shares, sign_in};
 
 /// Everything that one connection may ask for.
 pub(crate) fn router(connection: Connection) -> Router {
@@ -17,6 +17,7 @@ pub(crate) fn router(connection: Connection) -> Router {
         .merge(sign_in::routes())
         .merge(me::routes())
         .merge(channel::routes())
+        .merge(shares::routes())
         .fallback(|| async { NOTHING })
         .method_not_allowed_fallback(|| async { NOT_SO })
         .layer(DefaultBodyLimit::max(JSON_LEN_MAX))

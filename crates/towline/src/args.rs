@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Put(PutArgs),
     /// Make the content of one place equal to that of another
     Sync(SyncArgs),
+    /// A link that opens one directory or one session in a browser, and nothing else
+    Share(ShareArgs),
     /// The page of a machine in a browser, through a port of this one
     Open(OpenArgs),
     /// Who did what on a machine, from where, with what outcome
@@ -128,6 +130,57 @@ pub(crate) struct ServeArgs {
     /// Print one JSON line once ready
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct ShareArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<ShareAction>,
+    /// HOST:PATH of a directory; or HOST, and then the session
+    #[arg(value_name = "HOST:PATH|HOST", required = true)]
+    pub(crate) what: Option<OsString>,
+    /// The session, or the start of its id
+    #[arg(value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// How long the link is good for
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "1d")]
+    pub(crate) valid: Duration,
+    /// What may be done [default: read, or watch]
+    #[arg(long, value_delimiter = ',', value_name = "RIGHTS")]
+    pub(crate) may: Vec<MayShare>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ShareAction {
+    /// List the links that there are
+    Ls {
+        /// The machine
+        host: String,
+    },
+    /// End links, and whoever uses them
+    Rm {
+        /// The machine
+        host: String,
+        /// The links, by the starts of their ids
+        #[arg(required = true, value_name = "ID")]
+        shares: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MayShare {
+    /// See and download what is in a directory
+    Read,
+    /// Upload into a directory; without read, nothing in it is seen
+    Write,
+    /// Watch a session
+    Watch,
+    /// Watch a session and type into it
+    Type,
 }
 
 #[derive(Debug, Parser)]
@@ -180,9 +233,12 @@ pub(crate) struct InviteArgs {
     /// What to call the device
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// How long the invitation is good for
-    #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "10m")]
-    pub(crate) valid: Duration,
+    /// How long the invitation is good for [default: 10m]; with --token, how long the password is
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub(crate) valid: Option<Duration>,
+    /// An app password for HTTP programs instead, good at once
+    #[arg(long)]
+    pub(crate) token: bool,
     /// End the grant itself after this time [default: never]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) expires: Option<Duration>,

@@ -69,6 +69,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
         Command::Get(args) => cmd::get::run(args, quiet, verbose),
         Command::Put(args) => cmd::put::run(args, quiet, verbose),
         Command::Sync(args) => cmd::sync::run(args, quiet, verbose),
+        Command::Share(args) => cmd::share::run(args),
         Command::Open(args) => cmd::open::run(args, quiet),
         Command::Audit(args) => cmd::audit::run(args),
         Command::Doctor(args) => cmd::doctor::run(args),

@@ -10,6 +10,7 @@ pub mod put;
 pub mod read;
 pub mod session;
 pub mod sessions;
+pub mod share;
 pub mod stat;
 pub mod write;
 

@@ -35,6 +35,8 @@ struct RecordFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     session: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    root_identity: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     giver: Option<KeyId>,
 }
 
@@ -105,6 +107,7 @@ impl From<&Record> for RecordFile {
             holder: record.holder,
             end: record.end,
             session: record.session.clone(),
+            root_identity: record.root_identity.clone(),
             giver: record.giver,
         }
     }
@@ -123,6 +126,7 @@ impl From<RecordFile> for Record {
             holder: file.holder,
             end: file.end,
             session: file.session,
+            root_identity: file.root_identity,
             giver: file.giver,
         }
     }

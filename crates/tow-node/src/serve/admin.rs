@@ -8,11 +8,12 @@ use tow_net::address::Host;
 use tow_net::{Address, Link, LinkEvent};
 use tow_proto::content::Tally;
 use tow_proto::message::{
-    AuditRequest, End, Invite, Invited, KeyInfo, KeyRm, KeyRmDone, Keys, Reply, STDOUT, Status,
+    AuditRequest, End, Invite, Invited, KeyInfo, KeyRm, KeyRmDone, Keys, Reply, Rights, STDOUT,
+    Status,
 };
-use tow_proto::{Code, Kind, Refusal, json};
+use tow_proto::{ByteString, Code, Kind, Refusal, json};
 
-use super::{ChannelError, Peer, Served, Shared, now};
+use super::{ChannelError, Peer, Served, Shared, now, share};
 use crate::audit::ReadTo;
 use crate::clock::unix_secs;
 use crate::grant::Grant;
@@ -33,25 +34,9 @@ pub(super) fn invite(
 
 /// Makes an invitation in the name of `giver`, who can't give away more than they have.
 pub(super) fn issue(shared: &Shared, giver: &Grant, request: &Invite) -> Result<Invited, Refusal> {
-    let permit = giver.admin(now())?;
-    let root = match &request.root {
-        Some(root) => resolve(&PathBuf::from(std::ffi::OsStr::from_bytes(root.as_bytes())))?,
-        None => resolve(&shared.root)?,
-    };
-    permit.check_gift(request.rights, &root)?;
-    // A device of one's own starts at home; one that is confined starts where it is confined to.
-    let start = if root.parent().is_none() { shared.account.home.clone() } else { root.clone() };
-    let asked =
-        request.grant_secs.map(|secs| now() + Duration::from_secs(secs.min(GRANT_SECS_MAX)));
-    let expires = [asked, permit.expires()].into_iter().flatten().min();
-    let offer = Offer {
-        giver: giver.key(),
-        rights: request.rights,
-        root: root.clone(),
-        start,
-        name: request.name.clone(),
-        expires,
-    };
+    let name = request.name.clone();
+    let offer = offer(shared, giver, request.rights, request.root.as_ref(), request.grant_secs)?;
+    let (root, offer) = (offer.root.clone(), Offer { name, ..offer });
     let valid = Duration::from_secs(request.valid_secs);
     let issued = shared.invitations.invite(offer, valid, Instant::now(), now())?;
     let addresses = addresses(shared);
@@ -69,6 +54,27 @@ pub(super) fn issue(shared: &Shared, giver: &Grant, request: &Invite) -> Result<
     })
 }
 
+/// What `giver` offers, who can't give away more than they have.
+pub(super) fn offer(
+    shared: &Shared,
+    giver: &Grant,
+    rights: Rights,
+    root: Option<&ByteString>,
+    grant_secs: Option<u64>,
+) -> Result<Offer, Refusal> {
+    let permit = giver.admin(now())?;
+    let root = match root {
+        Some(root) => resolve(&PathBuf::from(std::ffi::OsStr::from_bytes(root.as_bytes())))?,
+        None => resolve(&shared.root)?,
+    };
+    permit.check_gift(rights, &root)?;
+    // A device of one's own starts at home; one that is confined starts where it is confined to.
+    let start = if root.parent().is_none() { shared.account.home.clone() } else { root.clone() };
+    let asked = grant_secs.map(|secs| now() + Duration::from_secs(secs.min(GRANT_SECS_MAX)));
+    let expires = [asked, permit.expires()].into_iter().flatten().min();
+    Ok(Offer { giver: giver.key(), rights, root, start, name: None, expires })
+}
+
 fn resolve(root: &std::path::Path) -> Result<PathBuf, Refusal> {
     let about = |code| Refusal::about(code, root.as_os_str().as_bytes());
     let resolved = root.canonicalize().map_err(|_| about(Code::NotFound))?;
@@ -77,7 +83,7 @@ fn resolve(root: &std::path::Path) -> Result<PathBuf, Refusal> {
 
 /// Where another machine may find this one: an address that listens everywhere stands for the
 /// machine's own address or name.
-fn addresses(shared: &Shared) -> Vec<String> {
+pub(super) fn addresses(shared: &Shared) -> Vec<String> {
     let tcp = shared.addresses.iter().filter_map(|address| match address {
         Address::Tcp { host: Host::Ip(ip), port } if ip.is_unspecified() => {
             let own = tow_net::own_address().map_or_else(
@@ -105,6 +111,7 @@ pub(super) fn keys(shared: &Shared, peer: &Peer, link: &mut Link) -> Result<Serv
                 rights: record.rights,
                 root: record.root.as_os_str().as_bytes().into(),
                 expires: record.expires.map(unix_secs),
+                holder: record.holder.word().to_owned(),
                 links: shared.links.count(&id),
             }
         })
@@ -138,6 +145,7 @@ pub(super) async fn key_rm(
         }
     })?;
     let links = shared.links.cut(&removed.id);
+    share::end_of_giver(shared, removed.id);
     shared.keeper.end_owner(removed.id.to_string()).await;
     let done = KeyRmDone { name: removed.name, id: removed.id.to_string(), links };
     link.send_head(&Reply::Ok(done));

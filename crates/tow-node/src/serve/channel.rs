@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tow_net::{Link, LinkError, LinkEvent};
-use tow_proto::message::{FirstHead, Reply, Request, Upward};
+use tow_proto::message::{FirstHead, Reply, Request, Shared as ShareOf, Upward};
 use tow_proto::{ByteString, Code, Frame, Kind, Refusal, Trust, json};
 
 use super::greet::{self, Who};
-use super::{Shared, admin, edit, get, ls, now, put, read, run, sessions, stat, write};
+use super::{Shared, admin, edit, get, ls, now, put, read, run, sessions, share, stat, write};
 use crate::audit::{Outcome as Audited, Record};
 use crate::grant::Grant;
 use crate::keys::Lookup;
@@ -272,6 +272,10 @@ async fn dispatch(
         Request::Set(request) => edit::set(shared, peer, link, request).await,
         Request::Get(request) => get::get(shared, peer, link, request).await,
         Request::Put(request) => put::put(shared, peer, link, request).await,
+        Request::Token(request) => share::token(shared, peer, link, request),
+        Request::Share(request) => share::share(shared, peer, link, request).await,
+        Request::Shares => share::shares(shared, peer, link),
+        Request::ShareRm(request) => share::share_rm(shared, peer, link, &request),
         Request::Invite(request) => admin::invite(shared, peer, link, &request),
         Request::Keys => admin::keys(shared, peer, link),
         Request::KeyRm(request) => admin::key_rm(shared, peer, link, &request).await,
@@ -306,11 +310,24 @@ fn describe(request: &Request) -> (&'static str, Vec<ByteString>) {
         Request::Invite(request) => {
             ("invite", request.name.iter().map(|name| name.as_str().into()).collect())
         }
+        Request::Token(request) => {
+            ("token", request.name.iter().map(|name| name.as_str().into()).collect())
+        }
+        Request::Share(request) => ("share", vec![share_detail(&request.what)]),
+        Request::Shares => ("shares", Vec::new()),
+        Request::ShareRm(request) => ("share_rm", vec![request.share.as_str().into()]),
         Request::Keys => ("keys", Vec::new()),
         Request::KeyRm(request) => ("key_rm", vec![request.key.as_str().into()]),
         Request::Audit(_) => ("audit", Vec::new()),
         Request::Status => ("status", Vec::new()),
         _ => ("unknown", Vec::new()),
+    }
+}
+
+fn share_detail(what: &ShareOf) -> ByteString {
+    match what {
+        ShareOf::Path(path) => path.clone(),
+        ShareOf::Session(id) => id.as_str().into(),
     }
 }
 

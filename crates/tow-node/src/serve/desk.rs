@@ -146,6 +146,10 @@ impl Desk {
             }
         };
         let grant = Grant::of(&record, now())?;
+        let has_giver = |giver| self.0.keys().list().any(|record| record.key.id() == giver);
+        if record.giver.is_some_and(|giver| !has_giver(giver)) {
+            return Err(Code::RemovedKey.into());
+        }
         if record.holder == Holder::Browser {
             self.renew(&record);
         }

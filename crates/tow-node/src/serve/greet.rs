@@ -202,6 +202,7 @@ pub(super) fn record_of(
         holder: Holder::Device,
         end: None,
         session: None,
+        root_identity: None,
         giver: None,
     })
 }

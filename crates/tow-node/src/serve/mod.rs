@@ -16,6 +16,7 @@ mod put;
 mod read;
 mod run;
 mod sessions;
+mod share;
 mod slots;
 mod stat;
 mod thread;
@@ -372,7 +373,7 @@ async fn prove(
             match door::answer(stream, doors, place).await? {
                 Entered::Link(link) => {
                     let key = PublicKey::from_spki(&link.peer_key()?.ok()?.0).ok()?;
-                    (link, greet::Who::Key(key, address))
+                    (*link, greet::Who::Key(key, address))
                 }
                 Entered::Web(stream) => return Some(Proved::Web(stream, address)),
             }

@@ -82,7 +82,7 @@ pub(super) async fn remove(
     Ok(Served::ok(0))
 }
 
-fn scope(peer: &Peer) -> Result<Scope, Refusal> {
+pub(super) fn scope(peer: &Peer) -> Result<Scope, Refusal> {
     let permit = peer.grant.sessions(now())?;
     Ok(Scope {
         owner: peer.owner(),

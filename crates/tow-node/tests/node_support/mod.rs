@@ -118,6 +118,7 @@ pub(crate) fn grant(identity: &Identity, rights: &[Right]) -> Record {
         holder: Holder::Device,
         end: None,
         session: None,
+        root_identity: None,
         giver: None,
     }
 }

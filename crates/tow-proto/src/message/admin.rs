@@ -62,8 +62,19 @@ pub struct KeyInfo {
     /// When the grant ends, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
+    /// What holds the key: `device`, `browser`, `token` or `share`.
+    #[serde(default = "device", skip_serializing_if = "is_device")]
+    pub holder: String,
     /// Links that are open now.
     pub links: u32,
+}
+
+fn device() -> String {
+    "device".to_owned()
+}
+
+fn is_device(holder: &str) -> bool {
+    holder == "device"
 }
 
 /// Remove a key, by its name or the start of its fingerprint.

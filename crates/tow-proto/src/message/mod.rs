@@ -11,6 +11,7 @@ mod ls;
 mod read;
 mod run;
 mod session;
+mod share;
 mod stat;
 mod transfer;
 mod write;
@@ -29,6 +30,7 @@ pub use run::{
     Upward, Window,
 };
 pub use session::{Attach, Attached, Kill, Killed, SessionInfo, SessionList, SessionRm, View};
+pub use share::{Share, ShareInfo, ShareReply, ShareRm, Shared, Shares, Token, TokenReply};
 pub use stat::{Stat, StatReply};
 pub use transfer::{Failure, Get, GetReply, Put, PutReply, Summary};
 pub use write::{
@@ -93,6 +95,14 @@ pub enum Request {
     Put(Put),
     /// Make a way in for a new device.
     Invite(Invite),
+    /// Make an app password.
+    Token(Token),
+    /// Make a link that opens one directory or one session.
+    Share(Share),
+    /// Which links are there?
+    Shares,
+    /// End a link.
+    ShareRm(ShareRm),
     /// Who may come in?
     Keys,
     /// Let a key come in no more.

@@ -2,17 +2,17 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fast_qr::{ECL, QRBuilder};
 use serde::Serialize;
-use tow_node::ask::admin;
+use tow_node::ask::{admin, share};
 use tow_node::clock;
 use tow_node::grant;
-use tow_proto::message::{Invite, Invited};
+use tow_proto::message::{Invite, Invited, Token};
 
 use crate::args::{InviteArgs, Right};
-use crate::client::{self, Here};
+use crate::client::{self, Here, Host};
 use crate::failure::Failure;
 use crate::output;
 
@@ -21,6 +21,11 @@ struct Printed<'a> {
     code: &'a str,
     ticket: &'a str,
     expires: String,
+}
+
+#[derive(Serialize)]
+struct PrintedToken<'a> {
+    token: &'a str,
 }
 
 /// Asks this machine's node for a way in.
@@ -39,15 +44,16 @@ pub(crate) fn run(args: InviteArgs) -> Result<ExitCode, Failure> {
             "tow: note: --root confines files only; programs that this device runs are not confined",
         );
     }
-    let invite = Invite {
-        rights,
-        root: root.map(|root| root.as_os_str().as_bytes().into()),
-        name: args.name,
-        valid_secs: args.valid.as_secs(),
-        grant_secs: args.expires.map(|expires| expires.as_secs()),
-    };
     let here = Here::open()?;
     let host = here.host(".")?;
+    let root = root.map(|root| root.as_os_str().as_bytes().into());
+    let grant_secs = args.expires.map(|expires| expires.as_secs());
+    if args.token {
+        let grant_secs = grant_secs.or(args.valid.map(|valid| valid.as_secs()));
+        return token(&here, &host, Token { rights, root, name: args.name, grant_secs }, args.json);
+    }
+    let valid_secs = args.valid.unwrap_or(VALID).as_secs();
+    let invite = Invite { rights, root, name: args.name, valid_secs, grant_secs };
     let invited = client::block_on(async {
         let mut connection = here.connect(&host).await?;
         let invited = admin::invite(&mut connection, invite).await;
@@ -63,12 +69,34 @@ pub(crate) fn run(args: InviteArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// An app password, told once.
+fn token(here: &Here, host: &Host, token: Token, json: bool) -> Result<ExitCode, Failure> {
+    let made = client::block_on(async {
+        let mut connection = here.connect(host).await?;
+        let made = share::token(&mut connection, token).await;
+        connection.close().await;
+        made.map_err(|error| client::failure(host, error))
+    })?;
+    if json {
+        output::json(&PrintedToken { token: &made.token })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(&made.token)?;
+    let address = made.addresses.first().map_or("HOST:PORT", String::as_str);
+    output::status(format_args!(
+        "An app password; it is not shown again. For example:\n\n    curl -k -H 'Authorization: Bearer {}' https://{address}/api/v1/me\n\nWebDAV: https://{address}/dav/ with any user name. To end it: tow keys rm {}",
+        made.token,
+        made.id.get(..9).unwrap_or(&made.id),
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
 /// How to get in, for a person.
 pub(crate) fn show(invited: &Invited) {
     let address = invited.addresses.first().map_or("HOST", String::as_str);
     let left = invited.expires.saturating_sub(clock::unix_secs(SystemTime::now()));
     output::status(format_args!(
-        "To let one device in, within {} minutes, on that device:\n\n    tow join {address} {}\n\nor with this ticket (it carries this machine's key):\n\n    tow join '{}'\n",
+        "To let one device in, within {} minutes, on that device:\n\n    tow join {address} {}\n\nor with this ticket, which also opens the page in a browser (it carries this machine's key):\n\n    tow join '{}'\n",
         left.div_ceil(60),
         invited.code,
         invited.ticket,
@@ -92,3 +120,6 @@ impl From<Right> for grant::Right {
         }
     }
 }
+
+/// How long an invitation is good for.
+const VALID: Duration = Duration::from_secs(600);

@@ -18,6 +18,7 @@ use crate::output;
 struct Printed {
     name: String,
     id: String,
+    holder: String,
     may: Vec<String>,
     root: ByteString,
     expires: Option<String>,
@@ -78,13 +79,14 @@ fn list(keys: Vec<KeyInfo>, json: bool) -> Result<(), Failure> {
         let may: Vec<_> = Right::list(key.rights).iter().map(ToString::to_string).collect();
         let expires = key.expires.map(|at| clock::to_rfc3339(clock::from_unix_secs(at)));
         if json {
-            let KeyInfo { name, id, root, links, .. } = key;
-            output::json(&Printed { name, id, may, root, expires, links })?;
+            let KeyInfo { name, id, root, links, holder, .. } = key;
+            output::json(&Printed { name, id, holder, may, root, expires, links })?;
         } else {
             output::line(format_args!(
-                "{:<20} {}  {}  root {}{}{}",
+                "{:<20} {}  {:<7}  {}  root {}{}{}",
                 key.name.escape_debug().to_string(),
                 key.id,
+                key.holder.escape_debug().to_string(),
                 may.join(","),
                 key.root,
                 expires.map(|at| format!("  until {at}")).unwrap_or_default(),

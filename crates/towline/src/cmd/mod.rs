@@ -27,6 +27,7 @@ pub(crate) mod run;
 pub(crate) mod serve;
 mod session;
 pub(crate) mod sessions;
+pub(crate) mod share;
 pub(crate) mod shell;
 pub(crate) mod stat;
 pub(crate) mod sync;
