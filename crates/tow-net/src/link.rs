@@ -409,6 +409,7 @@ impl Link {
                         self.written += written;
                     }
                     self.queued = self.queued.saturating_sub(written);
+                    self.heartbeat.handle_sent(Instant::now());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),

@@ -1,11 +1,12 @@
-//! Is the peer still there? Pings after silence, gives up after more of it (PROTOCOL 3.4).
+//! Is the peer still there? Pings after silence of either side, gives up after more of the peer's
+//! (PROTOCOL 3.4).
 
 use std::time::{Duration, Instant};
 
 /// What the clock asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beat {
-    /// Nothing was heard for a while: send a ping.
+    /// Nothing was heard or said for a while: send a ping.
     Ping,
     /// Nothing was heard for too long: the link is dead.
     Dead,
@@ -16,19 +17,27 @@ pub enum Beat {
 pub struct Heartbeat {
     heard: Instant,
     pinged: Option<Instant>,
+    /// When something was sent last.
+    sent: Instant,
     listening: bool,
 }
 
 impl Heartbeat {
     /// A heartbeat for a link that came up at `now`.
     pub fn new(now: Instant) -> Self {
-        Self { heard: now, pinged: None, listening: true }
+        Self { heard: now, pinged: None, sent: now, listening: true }
     }
 
     /// Something arrived from the peer.
     pub fn handle_heard(&mut self, now: Instant) {
         self.heard = now;
         self.pinged = None;
+    }
+
+    /// Something went out to the peer. A side that only takes has to be heard too: what the peer
+    /// asks stands behind all that it has sent.
+    pub fn handle_sent(&mut self, now: Instant) {
+        self.sent = now;
     }
 
     /// We stopped or resumed reading: silence that we make ourselves proves nothing.
@@ -41,7 +50,7 @@ impl Heartbeat {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Instant {
-        let ping = self.pinged.unwrap_or(self.heard) + PING_AFTER;
+        let ping = self.ping_at();
         if self.listening { ping.min(self.heard + DEAD_AFTER) } else { ping }
     }
 
@@ -50,11 +59,15 @@ impl Heartbeat {
         if self.listening && now >= self.heard + DEAD_AFTER {
             return Some(Beat::Dead);
         }
-        if now >= self.pinged.unwrap_or(self.heard) + PING_AFTER {
-            self.pinged = Some(now);
+        if now >= self.ping_at() {
+            (self.pinged, self.sent) = (Some(now), now);
             return Some(Beat::Ping);
         }
         None
+    }
+
+    fn ping_at(&self) -> Instant {
+        self.pinged.unwrap_or(self.heard).min(self.sent) + PING_AFTER
     }
 }
 
@@ -90,8 +103,25 @@ mod tests {
         let mut heartbeat = Heartbeat::new(start);
         assert_eq!(heartbeat.handle_timeout(start + PING_AFTER), Some(Beat::Ping));
         heartbeat.handle_heard(start + Duration::from_secs(20));
+        heartbeat.handle_sent(start + Duration::from_secs(20));
         assert_eq!(heartbeat.poll_timeout(), start + Duration::from_secs(35));
         assert_eq!(heartbeat.handle_timeout(start + Duration::from_secs(34)), None);
+    }
+
+    #[test]
+    fn a_side_that_only_takes_says_that_it_is_there() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(start);
+        let mut pings = Vec::new();
+        for second in 1..=50 {
+            let now = start + Duration::from_secs(second);
+            // Data comes all the time, and the peer's own pings are behind it.
+            heartbeat.handle_heard(now);
+            if heartbeat.handle_timeout(now) == Some(Beat::Ping) {
+                pings.push(second);
+            }
+        }
+        assert_eq!(pings, [15, 30, 45]);
     }
 
     #[test]
