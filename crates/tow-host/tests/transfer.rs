@@ -8,10 +8,10 @@ mod filekit;
 use std::fs;
 use std::io::Read as _;
 use std::ops::ControlFlow;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::time::{Duration, SystemTime};
 
-use filekit::{Dir, Move, noise, picture};
+use filekit::{Dir, Move, noise, partials, picture};
 
 #[test]
 fn odd_names_modes_and_times_arrive_as_they_were_and_the_second_time_nothing_moves() {
@@ -67,4 +67,43 @@ fn a_name_shows_the_old_file_or_the_whole_new_one() {
     let mut seen = String::new();
     open.read_to_string(&mut seen).unwrap();
     assert_eq!(seen, "old");
+}
+
+#[test]
+fn equal_files_that_should_be_one_become_one_and_nothing_else_changes() {
+    let (from, to) = (Dir::new("from"), Dir::new("to"));
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    for dir in [&from, &to] {
+        for name in ["tree/a", "tree/d/b", "tree/e/c"] {
+            dir.write(name, b"the same");
+        }
+    }
+    for name in ["tree/d/b", "tree/e/c"] {
+        fs::remove_file(from.join(name)).unwrap();
+        fs::hard_link(from.join("tree/a"), from.join(name)).unwrap();
+    }
+    // What is beside the second name differs: the whole directory is compared.
+    from.write("tree/e/other", b"new");
+    for name in ["tree/a", "tree/d/b", "tree/e/c", "tree/d", "tree/e", "tree"] {
+        for dir in [&from, &to] {
+            fs::File::open(dir.join(name)).unwrap().set_modified(time).unwrap();
+        }
+    }
+    fs::set_permissions(to.join("tree/d"), fs::Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(from.join("tree/d"), fs::Permissions::from_mode(0o555)).unwrap();
+    let (from_root, to_root) = (from.root(), to.root());
+    for hard_links in [2, 0] {
+        let outcome = Move::new(&from_root, "tree", &to_root, ".").run().unwrap();
+        let summary = outcome.summary();
+        assert_eq!((summary.hard_links, summary.failed), (hard_links, 0));
+        let inode = |name: &str| fs::metadata(to.join(name)).unwrap().ino();
+        assert_eq!([inode("tree/d/b"), inode("tree/e/c")], [inode("tree/a"); 2]);
+        assert_eq!(picture(to.path()), picture(from.path()));
+        let dir = fs::metadata(to.join("tree/d")).unwrap();
+        assert_eq!((dir.modified().unwrap(), dir.mode() & 0o777), (time, 0o555));
+        assert_eq!(partials(to.path()), Vec::<std::path::PathBuf>::new());
+    }
+    for dir in [&from, &to] {
+        fs::set_permissions(dir.join("tree/d"), fs::Permissions::from_mode(0o755)).unwrap();
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, linkat, statat, unlinkat};
+use rustix::fs::{AtFlags, fstat, futimens, linkat, statat, unlinkat};
 use rustix::io::Errno;
 use tow_proto::message::{EntryKind, Summary};
 use tow_proto::transfer::Durable;
@@ -15,7 +15,7 @@ use super::receiver::{Out, Receiver, State, Where};
 use crate::beneath::split_last;
 use crate::files::Phase;
 use crate::files::item::Change;
-use crate::files::meta::{FileId, kind_of};
+use crate::files::meta::{FileId, kind_of, mtime_of, timestamps};
 use crate::files::partial::{Existing, open_existing};
 
 impl Receiver {
@@ -47,42 +47,52 @@ impl Receiver {
     fn make_hards(&mut self, out: Out<'_>) {
         for (path, of) in std::mem::take(&mut self.hards) {
             match self.make_hard(&path, &of) {
-                Ok(()) => {
+                Ok(Made::Now) => {
                     self.summary.hard_links += 1;
                     self.tell(Change::Hard, &path, 0);
                 }
+                Ok(Made::Before) => {}
                 Err(Fault::Violation(code)) => self.fail(Refusal::about(code, path), out),
                 Err(fault) => self.fail(fault.about(&path), out),
             }
         }
     }
 
-    fn make_hard(&mut self, path: &[u8], of: &[u8]) -> Result<(), Fault> {
+    /// Gives a file another name, unless it has it.
+    fn make_hard(&mut self, path: &[u8], of: &[u8]) -> Result<Made, Fault> {
         let (place, name) = self.locate(path)?;
         let (of_place, of_name) = self.locate(of)?;
-        let (Where::Open(dir), Where::Open(of_dir)) = (place, of_place) else { return Ok(()) };
         // What is there of the other is not what this one is to be.
         if self.unmade.contains(of) {
             return Err(Fault::Failed(Code::Changed, None));
         }
-        if self.is_dry() {
-            return Ok(());
-        }
-        let source = statat(&of_dir.handle, &of_name, AtFlags::SYMLINK_NOFOLLOW);
-        let source = source.map_err(Fault::of)?;
-        if kind_of(&source) != EntryKind::File {
-            return Err(Fault::Failed(Code::SpecialFile, None));
-        }
+        let (Where::Open(dir), Where::Open(of_dir)) = (place, of_place) else {
+            return Ok(Made::Now);
+        };
+        let source = match statat(&of_dir.handle, &of_name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) if self.is_dry() => return Ok(Made::Now),
+            source => source.map_err(Fault::of)?,
+        };
+        let is_file = kind_of(&source) == EntryKind::File;
         let made = match statat(&dir.handle, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => Made::Now,
             Err(errno) => return Err(Fault::of_name(errno)),
-            Ok(stat) if FileId::of(&stat) == FileId::of(&source) => return Ok(()),
+            Ok(stat) if is_file && FileId::of(&stat) == FileId::of(&source) => {
+                return Ok(Made::Before);
+            }
+            Ok(_) if self.is_dry() => return Ok(Made::Now),
             Ok(stat) if kind_of(&stat) == EntryKind::Dir => {
                 return Err(Fault::Failed(Code::IsADirectory, None));
             }
             Ok(_) => Made::Before,
         };
-        self.link_to(&of_dir, &of_name, &dir, &name, made)
+        if self.is_dry() {
+            return Ok(Made::Now);
+        }
+        if !is_file {
+            return Err(Fault::Failed(Code::SpecialFile, None));
+        }
+        self.link_to(&of_dir, &of_name, &dir, &name, made).map(|()| Made::Now)
     }
 
     fn link_to(
@@ -94,11 +104,14 @@ impl Receiver {
         made: Made,
     ) -> Result<(), Fault> {
         let fit = self.take_name(dir, name)?;
+        let before = fstat(&dir.handle).map_err(Fault::of)?;
         let temp = self.scratch_name()?;
         linkat(&of_dir.handle, of_name, &dir.handle, &temp, AtFlags::empty()).map_err(Fault::of)?;
         let result = self.give_name(dir, &temp, name, fit, made);
         // Renaming one name of a file to another name of it does nothing.
         let _ = unlinkat(&dir.handle, &temp, AtFlags::empty());
+        // Where nothing else changes in the directory, nobody says what time it gets.
+        let _ = futimens(&dir.handle, &timestamps(mtime_of(&before)));
         self.unsettled.add(dir);
         result
     }

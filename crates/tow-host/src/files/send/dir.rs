@@ -93,8 +93,7 @@ impl Sender<'_> {
                 if path.is_empty() {
                     self.packer.announce();
                 }
-                self.same(&scanned);
-                return self.after_record().map(|()| true);
+                return self.same(&scanned).map(|()| true);
             }
             There::Nothing | There::Asked(_) => None,
             There::Known(listing) => Some(self.without_excluded(listing, &scanned)),
@@ -143,18 +142,20 @@ impl Sender<'_> {
     }
 
     /// Nothing of the directory needs to be sent.
-    fn same(&mut self, scanned: &Scanned) {
+    fn same(&mut self, scanned: &Scanned) -> Result<(), Stop> {
         let (mut files, mut bytes) = (0, 0u64);
         for entry in &scanned.listing.entries {
             if let What::File { size, .. } = entry.what {
                 files += 1;
                 bytes = bytes.saturating_add(size);
-                self.remember_link(scanned, &entry.name);
+                self.keep_link(scanned, &entry.name);
+                self.after_record()?;
             }
         }
         self.packer.same(files, bytes);
         self.progress.reused(bytes);
         self.progress.files_done(files);
+        self.after_record()
     }
 
     fn act(&mut self, here: &mut Here<'_>, action: Action<'_>) -> Result<(), Stop> {
@@ -193,7 +194,7 @@ impl Sender<'_> {
             self.packer.same(1, size);
             self.progress.reused(size);
             self.progress.file_done();
-            self.remember_link(here.scanned, &entry.name);
+            self.keep_link(here.scanned, &entry.name);
         }
     }
 
@@ -274,6 +275,16 @@ impl Sender<'_> {
         self.progress.reused(size);
         self.progress.file_done();
         true
+    }
+
+    /// A file that is there already: where it is another name of one that is there too, or will be,
+    /// the two may be two over there.
+    fn keep_link(&mut self, scanned: &Scanned, name: &[u8]) {
+        let known = scanned.file_id(name).and_then(|id| self.linked.get(&id));
+        match known {
+            Some(path) => self.packer.hard_aside(name, path),
+            None => self.remember_link(scanned, name),
+        }
     }
 
     fn remember_link(&mut self, scanned: &Scanned, name: &[u8]) {

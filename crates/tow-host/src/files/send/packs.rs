@@ -39,17 +39,27 @@ impl Packer {
         self.is_there = false;
     }
 
-    /// Says which directory it is, if the pack does not say so yet.
+    /// Says which directory it is, if the pack does not say so yet, and what it gets.
     pub(super) fn announce(&mut self) {
-        if self.is_there {
-            return;
-        }
-        self.is_there = true;
         let path = self.dir.as_slice();
-        self.writer.record(&match self.meta.take() {
+        let record = match self.meta.take() {
             Some(meta) => Record::Dir { path, meta },
+            None if self.is_there => return,
             None => Record::Enter { path },
-        });
+        };
+        self.writer.record(&record);
+        self.is_there = true;
+        self.records += 1;
+    }
+
+    /// Another name of a file, both of which are there: if they are one already, nothing follows
+    /// from it, and the directory gets nothing either.
+    pub(super) fn hard_aside(&mut self, name: &[u8], path: &[u8]) {
+        if !self.is_there {
+            self.writer.record(&Record::Enter { path: &self.dir });
+            self.is_there = true;
+        }
+        self.writer.record(&Record::Hard { name, path });
         self.records += 1;
     }
 
