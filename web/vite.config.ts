@@ -26,6 +26,9 @@ function compressed(): Plugin {
   };
 }
 
+/** With `npx vite`: the node that answers what the page asks. */
+const node = process.env.TOW_URL;
+
 export default defineConfig({
   plugins: [svelte(), compressed()],
   build: {
@@ -35,9 +38,5 @@ export default defineConfig({
     chunkSizeWarningLimit: 700,
     reportCompressedSize: false,
   },
-  server: {
-    proxy: process.env.TOW_URL
-      ? Object.fromEntries(['/api', '/tus', '/dav'].map((path) => [path, { target: process.env.TOW_URL, ws: true, secure: false, changeOrigin: true }]))
-      : {},
-  },
+  server: { proxy: node ? Object.fromEntries(['/api', '/tus', '/dav'].map((path) => [path, { target: node, ws: true, secure: false }])) : {} },
 });
