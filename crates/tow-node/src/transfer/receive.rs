@@ -53,8 +53,11 @@ pub async fn receive(
                 },
                 Err(error) => break Err(error),
             },
-            permit = items.reserve(), if pending.is_some() => {
-                if let (Ok(permit), Some(item)) = (permit, pending.take()) {
+            // Not for the first room there is: each wait costs two threads a wake-up.
+            permits = items.reserve_many(ITEMS_WAITING_MAX / 2), if pending.is_some() => {
+                if let (Ok(mut permits), Some(item)) = (permits, pending.take())
+                    && let Some(permit) = permits.next()
+                {
                     permit.send(item);
                 }
                 link.set_reading(Reading::On);

@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_blocking;
 use tow_host::files::Source;
@@ -31,11 +33,9 @@ pub async fn send(link: &mut Link, source: Source, run: Run) -> Result<Outcome, 
     let _closes = Closes(Arc::clone(&inbox));
     let mut reader = spawn_blocking({
         let inbox = Arc::clone(&inbox);
+        let runtime = Handle::current();
         move || {
-            let mut out = |item| match items.blocking_send(item) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            };
+            let mut out = |item| give(item, &items, &runtime);
             outgoing.send(&inbox, &mut out).map(drop)
         }
     });
@@ -86,6 +86,23 @@ pub async fn send(link: &mut Link, source: Source, run: Run) -> Result<Outcome, 
     }
     outcome.summary = result?;
     Ok(outcome)
+}
+
+/// Queues an item. Where the queue is full, not for the first room there is: each wait costs two
+/// threads a wake-up.
+fn give(item: Item, items: &mpsc::Sender<Item>, runtime: &Handle) -> ControlFlow<()> {
+    match items.try_send(item) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(TrySendError::Closed(_)) => ControlFlow::Break(()),
+        Err(TrySendError::Full(item)) => {
+            let permits = runtime.block_on(items.reserve_many(ITEMS_WAITING_MAX / 2));
+            let Some(permit) = permits.ok().and_then(|mut permits| permits.next()) else {
+                return ControlFlow::Break(());
+            };
+            permit.send(item);
+            ControlFlow::Continue(())
+        }
+    }
 }
 
 /// Closes an inbox when it is dropped.
