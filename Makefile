@@ -48,6 +48,8 @@ tools:
 	@$(call need,less,less)
 	@$(call need,htop,htop)
 	@$(call need,rsync,rsync)
+	@$(call need,npm,nodejs npm)
+	@$(call need,chromium,chromium)
 	@$(call need,strace,strace)
 	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy

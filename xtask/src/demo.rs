@@ -76,13 +76,13 @@ fn say(text: &str) {
 }
 
 /// A directory with both homes; gone when dropped.
-struct Stage {
+pub(crate) struct Stage {
     dir: PathBuf,
     tow: PathBuf,
 }
 
 impl Stage {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let target = std::env::current_exe()?;
         let tow = target.parent().context("a directory of programs")?.join("tow");
         let dir = std::env::temp_dir().join(format!("tow-demo-{}", std::process::id()));
@@ -93,8 +93,13 @@ impl Stage {
         Ok(Self { dir, tow })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// The program.
+    pub(crate) fn tow_path(&self) -> PathBuf {
+        self.tow.clone()
     }
 
     /// `tow` with one of the homes.
@@ -135,7 +140,7 @@ impl Stage {
         finish(command, 0).context("`script` gives it a terminal (Debian: bsdutils)")
     }
 
-    fn output(&self, home: &str, args: &[&str]) -> Result<String> {
+    pub(crate) fn output(&self, home: &str, args: &[&str]) -> Result<String> {
         let output = self.command(home, args).stderr(Stdio::inherit()).output()?;
         let text = String::from_utf8(output.stdout)?;
         eprint!("{text}");
@@ -159,13 +164,13 @@ impl Drop for Stage {
 }
 
 /// A node with the home `machine`.
-struct Node {
-    address: String,
+pub(crate) struct Node {
+    pub(crate) address: String,
     process: Child,
 }
 
 impl Node {
-    fn start(stage: &Stage) -> Result<Self> {
+    pub(crate) fn start(stage: &Stage) -> Result<Self> {
         let args = ["serve", "--listen", "127.0.0.1:0", "--json"];
         let mut command = stage.command("machine", &args);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
@@ -187,7 +192,7 @@ impl Drop for Node {
 }
 
 /// What stands between `start` and the next quotation mark.
-fn text_after(text: &str, start: &str) -> Option<String> {
+pub(crate) fn text_after(text: &str, start: &str) -> Option<String> {
     text.split_once(start)?.1.split('"').next().map(str::to_owned)
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr)] // A tool for the terminal of whoever builds.
 
 mod demo;
+mod web;
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
@@ -16,8 +17,14 @@ use anyhow::{Context as _, Result, bail};
 type Step = fn() -> Result<()>;
 
 /// The steps of `ci`, in its order.
-const STEPS: [(&str, Step); 4] =
-    [("fmt-check", fmt_check), ("clippy", clippy), ("deny", deny), ("test", test)];
+const STEPS: [(&str, Step); 6] = [
+    ("fmt-check", fmt_check),
+    ("clippy", clippy),
+    ("deny", deny),
+    ("web", web::web),
+    ("test", test),
+    ("e2e", web::e2e),
+];
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -28,6 +28,11 @@ fn record(byte: u8, name: &str) -> Record {
         start: "/tmp".into(),
         created: now(),
         expires: None,
+        holder: Holder::Device,
+        end: None,
+        session: None,
+        root_identity: None,
+        giver: None,
     }
 }
 

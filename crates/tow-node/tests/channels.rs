@@ -124,6 +124,7 @@ fn config(home: &Path) -> Config {
         account,
         descriptors: 1024,
         keeper: KeeperProgram::InProcess,
+        web: None,
     }
 }
 
