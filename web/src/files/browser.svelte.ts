@@ -7,7 +7,7 @@ import { baseName, join, type Name, parent, pathToUrl, urlToPath } from '../lib/
 import { list } from './client';
 import { emptyTable, type Kind, KINDS, type Sort, type Table, visible } from './listing';
 import type { FromWorker, ToWorker } from './listing.worker';
-import { tidy } from './names';
+import { isWithin, tidy } from './names';
 import { Selection } from './selection.svelte';
 import { keep, kept } from './settings';
 
@@ -198,6 +198,13 @@ export class Browser {
   /** Whether the directory that is open has this name. */
   hasName(name: Name): boolean {
     return this.#table.names.includes(name);
+  }
+
+  /** Whether something that is new at a path is seen here: as a name, or as the directory it is in. */
+  shows(path: Name): boolean {
+    if (parent(path) === this.path) return true;
+    const below = isWithin(path, this.path) ? path.slice(this.path === '/' ? 1 : this.path.length + 1).split('/')[0] : undefined;
+    return below !== undefined && !this.hasName(below);
   }
 
   /** The first position from `from` on, all around, whose name starts with a text; -1 for none. */
