@@ -15,6 +15,8 @@ mod messages;
 mod packs;
 #[path = "vectors/sessions.rs"]
 mod sessions;
+#[path = "vectors/sharing.rs"]
+mod sharing;
 #[path = "vectors/transfers.rs"]
 mod transfers;
 #[path = "vectors/writing.rs"]

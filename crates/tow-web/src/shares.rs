@@ -99,7 +99,7 @@ async fn list(guest: Guest) -> Answer {
 }
 
 fn listed(root: &ByteString, share: ShareInfo) -> Listed {
-    let ShareInfo { id, what, rights, expires, links, .. } = share;
+    let ShareInfo { id, what, rights, expires, open: links, .. } = share;
     let (path, session) = match what {
         // One outside of what this visitor sees is known by its number alone.
         Shared::Path(path) => (below_root(root, path.as_bytes()).map(Into::into), None),

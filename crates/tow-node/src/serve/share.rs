@@ -197,7 +197,7 @@ fn info(shared: &Shared, record: &Record) -> ShareInfo {
         rights: record.rights,
         expires: record.expires.map_or(u64::MAX, unix_secs),
         giver: record.giver.map(|giver| giver.to_string()),
-        links: shared.links.count(&id),
+        open: shared.links.count(&id),
     }
 }
 

@@ -94,7 +94,7 @@ pub struct ShareInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub giver: Option<String>,
     /// Links that are open now.
-    pub links: u32,
+    pub open: u32,
 }
 
 /// End a share: its key is removed, and whoever uses it is cut off. The reply is empty.

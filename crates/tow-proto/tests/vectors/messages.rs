@@ -15,7 +15,7 @@ use tow_proto::message::{
 use tow_proto::transfer::Options;
 use tow_proto::{Blame, ByteString, Code, Refusal, json};
 
-use crate::{transfers, writing};
+use crate::{sharing, transfers, writing};
 
 /// A value, how it is written, and whether a text is read as it.
 pub(crate) struct Message {
@@ -30,7 +30,8 @@ pub(crate) fn messages() -> Vec<Message> {
     let of_sessions = crate::sessions::messages();
     let heads = transfers::messages();
     let of_writing = writing::messages();
-    [first_heads(), requests(), of_sessions, of_files(), of_writing, of_transfers(), heads, parts()]
+    let of_sharing = sharing::messages();
+    [first_heads(), requests(), of_sessions, of_files(), of_writing, of_sharing, of_transfers(), heads, parts()]
         .into_iter()
         .flatten()
         .collect()

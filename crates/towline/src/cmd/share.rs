@@ -134,7 +134,7 @@ fn on<T>(
 fn print(share: &ShareInfo, json: bool) -> std::io::Result<()> {
     let may: Vec<_> = Right::list(share.rights).iter().map(ToString::to_string).collect();
     let expires = clock::to_rfc3339(clock::from_unix_secs(share.expires));
-    let ShareInfo { id, what, links, .. } = share;
+    let ShareInfo { id, what, open: links, .. } = share;
     if json {
         return output::json(&Printed { id, what, may, expires, links: *links });
     }
