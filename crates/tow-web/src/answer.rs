@@ -7,6 +7,8 @@ use serde::Serialize;
 use tow_node::ask::AskError;
 use tow_proto::{ByteString, Code, Refusal};
 
+use crate::path::below_root;
+
 /// Why a request is not answered as hoped.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -14,6 +16,27 @@ pub(crate) enum Failure {
     Refused(Refusal),
     /// A no of HTTP's own, in words for a person.
     Http(StatusCode, &'static str),
+    /// The same, of what was asked.
+    Told(StatusCode, String),
+}
+
+impl Failure {
+    /// The same with the path as the API has it, below `root`.
+    pub(crate) fn below(mut self, root: &ByteString) -> Self {
+        if let Self::Refused(refusal) = &mut self
+            && let Some(path) = &refusal.path
+            // A program has a name that is no path.
+            && path.as_bytes().starts_with(b"/")
+        {
+            refusal.path = below_root(root, path.as_bytes()).map(Into::into);
+        }
+        self
+    }
+}
+
+/// Why one name of many was left out, as JSON.
+pub(crate) fn why(refusal: &Refusal) -> impl Serialize {
+    refused_facts(refusal)
 }
 
 /// What a handler gives.
@@ -64,29 +87,9 @@ impl From<AskError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response<Body> {
         match &self {
-            Self::Refused(refusal) => {
-                let status = status_of(refusal.code);
-                let facts = ErrorFacts {
-                    code: refusal.code.number(),
-                    name: format!("{:?}", refusal.code),
-                    message: refusal.code.sentence().to_owned(),
-                    path: refusal.path.as_ref(),
-                    right: refusal.right.as_deref(),
-                    count: refusal.count,
-                };
-                failed(status, &facts)
-            }
-            Self::Http(status, message) => {
-                let facts = ErrorFacts {
-                    code: 0,
-                    name: status.canonical_reason().unwrap_or_default().replace(' ', ""),
-                    message: (*message).to_owned(),
-                    path: None,
-                    right: None,
-                    count: None,
-                };
-                failed(*status, &facts)
-            }
+            Self::Refused(refusal) => failed(status_of(refusal.code), &refused_facts(refusal)),
+            Self::Http(status, message) => failed(*status, &own_facts(*status, message)),
+            Self::Told(status, message) => failed(*status, &own_facts(*status, message)),
         }
     }
 }
@@ -104,6 +107,28 @@ fn failed(status: StatusCode, error: &ErrorFacts<'_>) -> Response<Body> {
         _ => {}
     }
     response
+}
+
+fn refused_facts(refusal: &Refusal) -> ErrorFacts<'_> {
+    ErrorFacts {
+        code: refusal.code.number(),
+        name: format!("{:?}", refusal.code),
+        message: refusal.code.sentence().to_owned(),
+        path: refusal.path.as_ref(),
+        right: refusal.right.as_deref(),
+        count: refusal.count,
+    }
+}
+
+fn own_facts(status: StatusCode, message: &str) -> ErrorFacts<'static> {
+    ErrorFacts {
+        code: 0,
+        name: status.canonical_reason().unwrap_or_default().replace(' ', ""),
+        message: message.to_owned(),
+        path: None,
+        right: None,
+        count: None,
+    }
 }
 
 fn facts<'a>(error: &ErrorFacts<'a>) -> ErrorFacts<'a> {

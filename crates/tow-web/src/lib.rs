@@ -4,8 +4,11 @@
 //! native protocol under their grant.
 
 mod answer;
+mod body;
 mod channel;
+mod files;
 mod guest;
+mod here;
 mod machine;
 mod me;
 mod page;
@@ -14,6 +17,7 @@ mod router;
 mod server;
 mod shares;
 mod sign_in;
+mod stream;
 mod throttle;
 
 pub use machine::Remote;

@@ -2,13 +2,14 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Response, StatusCode};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn_with_state, map_request, map_response};
 
 use crate::answer::{Failure, seal};
+use crate::body::{JSON_LEN_MAX, pace};
 use crate::server::Connection;
-use crate::{channel, guest, me, page, shares, sign_in};
+use crate::{channel, files, guest, me, page, shares, sign_in};
 
 /// Everything that one connection may ask for.
 pub(crate) fn router(connection: Connection) -> Router {
@@ -17,10 +18,12 @@ pub(crate) fn router(connection: Connection) -> Router {
         .merge(sign_in::routes())
         .merge(me::routes())
         .merge(channel::routes())
+        .merge(files::routes())
         .merge(shares::routes())
         .fallback(|| async { NOTHING })
         .method_not_allowed_fallback(|| async { NOT_SO })
         .layer(DefaultBodyLimit::max(JSON_LEN_MAX))
+        .layer(map_request(async |request: Request| pace(request)))
         .layer(from_fn_with_state(connection.clone(), guest::check_host))
         .layer(map_response(sealed))
         .with_state(connection)
@@ -34,5 +37,3 @@ async fn sealed(mut response: Response<Body>) -> Response<Body> {
 const NOTHING: Failure = Failure::Http(StatusCode::NOT_FOUND, "there is nothing at this address");
 const NOT_SO: Failure =
     Failure::Http(StatusCode::METHOD_NOT_ALLOWED, "not with this method at this address");
-/// Content of files is streamed and not limited so.
-const JSON_LEN_MAX: usize = 1 << 20;

@@ -13,9 +13,11 @@ use tow_net::WebStream;
 use tow_net::gate::Place;
 use tow_node::serve::{Visit, Web};
 
+use crate::dav::Dav;
 use crate::machine::{House, Remote};
 use crate::router;
 use crate::throttle::Throttle;
+use crate::tus::Forgotten;
 
 /// What a door is told.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,8 @@ pub struct Options {
 pub struct Door {
     options: Arc<Options>,
     throttle: Throttle,
+    dav: Dav,
+    forgotten: Forgotten,
 }
 
 /// What the requests of a connection share.
@@ -37,16 +41,21 @@ pub(crate) struct Connection {
     pub(crate) house: House,
     pub(crate) options: Arc<Options>,
     pub(crate) throttle: Throttle,
+    pub(crate) dav: Dav,
+    pub(crate) forgotten: Forgotten,
     pub(crate) from: SocketAddr,
     pub(crate) is_tls: bool,
     pub(crate) place: Option<Arc<Mutex<Place>>>,
     pub(crate) stop: CancellationToken,
+    /// Ends it at once: who is at the other end may do nothing any more.
+    pub(crate) cut: CancellationToken,
 }
 
 impl Door {
     /// A door.
     pub fn new(options: Options) -> Self {
-        Self { options: Arc::new(options), throttle: Throttle::default() }
+        let (throttle, forgotten) = (Throttle::default(), Forgotten::default());
+        Self { options: Arc::new(options), throttle, dav: Dav::default(), forgotten }
     }
 
     /// Serves a connection to the port of a tunnel.
@@ -70,7 +79,9 @@ impl Door {
         stop: CancellationToken,
     ) -> Connection {
         let (options, throttle) = (self.options.clone(), self.throttle.clone());
-        Connection { house, options, throttle, from, is_tls: stream.is_tls(), place, stop }
+        let (dav, forgotten) = (self.dav.clone(), self.forgotten.clone());
+        let (is_tls, cut) = (stream.is_tls(), CancellationToken::new());
+        Connection { house, options, throttle, dav, forgotten, from, is_tls, place, stop, cut }
     }
 }
 
@@ -107,7 +118,7 @@ impl Connection {
 }
 
 async fn serve(stream: WebStream, connection: Connection) {
-    let stop = connection.stop.clone();
+    let (stop, cut) = (connection.stop.clone(), connection.cut.clone());
     let router = router::router(connection);
     let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
@@ -121,9 +132,13 @@ async fn serve(stream: WebStream, connection: Connection) {
     tokio::pin!(served);
     let ended = tokio::select! {
         ended = &mut served => ended,
+        () = cut.cancelled() => return,
         () = stop.cancelled() => {
             served.as_mut().graceful_shutdown();
-            served.await
+            tokio::select! {
+                ended = &mut served => ended,
+                () = cut.cancelled() => return,
+            }
         }
     };
     if let Err(error) = ended {
