@@ -19,6 +19,7 @@ mod shares;
 mod sign_in;
 mod stream;
 mod throttle;
+mod tus;
 
 pub use machine::Remote;
 pub use server::{Door, Options};

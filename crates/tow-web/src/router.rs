@@ -9,7 +9,7 @@ use axum::middleware::{from_fn_with_state, map_request, map_response};
 use crate::answer::{Failure, seal};
 use crate::body::{JSON_LEN_MAX, pace};
 use crate::server::Connection;
-use crate::{channel, files, guest, me, page, shares, sign_in};
+use crate::{channel, files, guest, me, page, shares, sign_in, tus};
 
 /// Everything that one connection may ask for.
 pub(crate) fn router(connection: Connection) -> Router {
@@ -20,6 +20,7 @@ pub(crate) fn router(connection: Connection) -> Router {
         .merge(channel::routes())
         .merge(files::routes())
         .merge(shares::routes())
+        .merge(tus::routes())
         .fallback(|| async { NOTHING })
         .method_not_allowed_fallback(|| async { NOT_SO })
         .layer(DefaultBodyLimit::max(JSON_LEN_MAX))

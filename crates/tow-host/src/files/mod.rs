@@ -33,6 +33,7 @@ mod scan;
 pub mod send;
 mod set;
 mod source;
+mod stale;
 mod tree;
 mod upload;
 
@@ -45,6 +46,7 @@ pub use progress::{Phase, Progress, ProgressNow};
 pub use remove::{Missing, Scope, remove};
 pub use set::set;
 pub use source::Source;
+pub use stale::PARTIAL_KEPT_FOR;
 pub use upload::Upload;
 
 /// Most files, directories and links of one transfer, and of one directory.

@@ -3,6 +3,8 @@
 //!
 //! Nothing is hashed here and nothing is copied: bytes go from the caller's buffer to the file.
 
+use std::time::SystemTime;
+
 use rustix::fd::OwnedFd;
 use rustix::fs::{
     AtFlags, Mode, Stat, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, fchmod, fstat, fsync,
@@ -15,7 +17,7 @@ use tow_proto::{ByteString, Code, Refusal};
 use super::edit::{Above, above_of, make_dir};
 use super::meta::{kind_of, permissions, size_of_file, timestamps, umask};
 use super::partial::{self, Existing, Ids, Locked, may_be_ours, open_existing, write_at};
-use super::{content, name, room};
+use super::{content, name, room, stale};
 use crate::beneath::{Root, code_of};
 
 /// A file that is being written.
@@ -149,6 +151,9 @@ impl Upload {
         let (dir, name) = root.open_parent(path)?;
         let partial = partial_name(owner, upload.as_str(), &name);
         match statat(&dir, partial, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if stale::is_stale(&stat, SystemTime::now()) => {
+                Err(Refusal::about(Code::NotFound, path.clone()))
+            }
             Ok(stat) if may_be_ours(&stat) && stat.st_size > 0 => Ok(size_of_file(&stat)),
             _ => Err(Refusal::about(Code::NotFound, path.clone())),
         }
@@ -196,6 +201,9 @@ impl Upload {
         name::check(&dir, &name, self.request.exists).map_err(|code| self.refuse(code))?;
         let (partial, file) = match &self.request.upload {
             Some(upload) => {
+                if self.request.from == 0 {
+                    stale::tidy(&dir);
+                }
                 let partial = partial_name(&self.owner, upload.as_str(), &name);
                 partial::open(&dir, &partial).map(|file| (partial, file))
             }

@@ -9,7 +9,7 @@ use tow_proto::message::{
     End, Request, STDOUT, Stored, UploadId, UploadRm, UploadRmReply, UploadStat, Write, WriteEvent,
     WriteReply,
 };
-use tow_proto::{ByteString, Frame, Kind, json};
+use tow_proto::{ByteString, Code, Frame, Kind, json};
 
 use super::{AskError, Connection, head};
 
@@ -85,6 +85,28 @@ impl<'c> Writer<'c> {
                 WriteEvent::Stored(stored) => return Ok(Written::Stored(stored)),
                 WriteEvent::Written(WriteReply { at }) => return Ok(Written::Part { at }),
                 _ => {}
+            }
+        }
+    }
+
+    /// Says that what was sent on this channel is not what it should have been: nothing of it counts.
+    /// The link is of no use then.
+    ///
+    /// # Errors
+    /// A lost link, or another refusal: then some of it may count.
+    pub async fn take_back(self) -> Result<(), AskError> {
+        let Self { link, tally, .. } = self;
+        // An end that is not that of what was sent.
+        let total = tally.bytes().saturating_add(1);
+        link.send(Kind::End, &json::to_vec(&End { stream: STDOUT, total, blake3: tally.hash() }));
+        loop {
+            match head::<WriteEvent>(&link.next_frame().await?) {
+                Err(AskError::Refused(refusal)) if refusal.code == Code::Corrupt => return Ok(()),
+                Err(error) => return Err(error),
+                Ok(WriteEvent::Unknown) => {}
+                Ok(_) => {
+                    return Err(AskError::Protocol { what: "an answer to an end that is none" });
+                }
             }
         }
     }
