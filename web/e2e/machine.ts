@@ -46,28 +46,39 @@ export class Wire {
   }
 }
 
+/** A link signs in once: the files of tests share it. */
+interface SignedIn {
+  state: Awaited<ReturnType<BrowserContext['storageState']>>;
+}
+
 export class Machine {
   private constructor(
     readonly wire: Wire,
     readonly url: string,
     readonly browser: Browser,
-    readonly signedIn: Awaited<ReturnType<BrowserContext['storageState']>>,
+    readonly signedIn: SignedIn['state'],
     /** What the address bar showed once the page had begun. */
     readonly addressAfter: string,
   ) {}
 
-  /** Signs in once, as a link does it only once. */
   static async begin(): Promise<Machine> {
     const { TOW_URL, TOW_LINK } = process.env;
     if (!TOW_URL || !TOW_LINK) throw new Error('TOW_URL and TOW_LINK name the node and the link to sign in with');
     const { wire, url } = await Wire.to(new URL(TOW_URL));
     const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
+    const before = (globalThis as { towSignedIn?: SignedIn }).towSignedIn;
+    if (before) {
+      // What belonged to the port of that wire belongs to the port of this one.
+      const origins = before.state.origins.map((one) => ({ ...one, origin: url.replace(/\/$/, '') }));
+      return new Machine(wire, url, browser, { ...before.state, origins }, url);
+    }
     const context = await browser.newContext({ ignoreHTTPSErrors: true });
     const page = await context.newPage();
     await page.goto(url + TOW_LINK.slice(TOW_LINK.indexOf('#')));
     await page.getByRole('heading', { level: 1 }).waitFor();
     await page.waitForFunction(() => localStorage.getItem('tow-token') !== null);
     const machine = new Machine(wire, url, browser, await context.storageState(), page.url());
+    (globalThis as { towSignedIn?: SignedIn }).towSignedIn = { state: machine.signedIn };
     await context.close();
     return machine;
   }

@@ -56,12 +56,19 @@ export function bytes(n: number): string {
 /** A time in seconds since 1970: the time of day where it was today, else the date. */
 export function when(seconds: number): string {
   const date = new Date(seconds * 1000);
-  const today = date.toDateString() === new Date().toDateString();
-  const form: Intl.DateTimeFormatOptions = today
-    ? { hour: '2-digit', minute: '2-digit' }
-    : { year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' };
-  return date.toLocaleString(tag(), form);
+  const isToday = date.toDateString() === new Date().toDateString();
+  const key = `${tag()}${isToday}`;
+  let format = formats.get(key);
+  if (!format) {
+    const day: Intl.DateTimeFormatOptions = isToday ? {} : { year: 'numeric', month: 'short', day: 'numeric' };
+    format = new Intl.DateTimeFormat(tag(), { ...day, hour: '2-digit', minute: '2-digit' });
+    formats.set(key, format);
+  }
+  return format.format(date);
 }
+
+// To make one takes longer than to use it a hundred times.
+const formats = new Map<string, Intl.DateTimeFormat>();
 
 /** How long, in the largest unit that fits: `5 min`. */
 export function duration(seconds: number): string {

@@ -21,7 +21,12 @@ export interface Session {
 
 export type Program = 'login' | { argv: ByteString[] } | { shell: ByteString };
 
-export const sessions: { all: Session[]; error: unknown } = $state({ all: [], error: null });
+class Sessions {
+  all: Session[] = $state.raw([]);
+  error: unknown = $state.raw(null);
+}
+
+export const sessions = new Sessions();
 
 const PERIOD_MS = 3000;
 let asked = 0;
@@ -32,11 +37,27 @@ export async function refresh(): Promise<void> {
   try {
     const answer = await requestJson<{ sessions: Session[] }>('GET', '/sessions');
     if (number !== asked) return;
-    sessions.all = answer.sessions;
+    sessions.all = merged(answer.sessions);
     sessions.error = null;
   } catch (error) {
     if (number === asked) sessions.error = error;
   }
+}
+
+/** What has not changed stays the same object, so that a list of hundreds is not drawn anew every few seconds. */
+function merged(fresh: Session[]): Session[] {
+  const known = new Map(sessions.all.map((one) => [one.id, one]));
+  const all = fresh.map((one) => {
+    const old = known.get(one.id);
+    return old && essence(old) === essence(one) ? old : one;
+  });
+  const isSame = all.length === sessions.all.length && all.every((one, index) => one === sessions.all[index]);
+  return isSame ? sessions.all : all;
+}
+
+/** All but how much was written, which nobody is shown. */
+function essence(one: Session): string {
+  return JSON.stringify({ ...one, stdout: 0, stderr: Number(one.stderr) > 0 });
 }
 
 /** Asks every few seconds while the page is seen. Returns how to stop that. */

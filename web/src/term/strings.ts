@@ -22,7 +22,7 @@ export const t = dictionary(
     again: 'Connect again',
     gap: '[{size} of output were not kept]',
     inputClosed: 'The program reads no more',
-    others: '{n} others here',
+    others: '+{n} here',
     search: 'Search',
     next: 'Next',
     previous: 'Previous',
