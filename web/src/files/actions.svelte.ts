@@ -135,9 +135,10 @@ export class Actions {
   }
 
   async #transferOne(item: Item, into: Name, how: 'move' | 'copy', known: Choice | null, many: boolean): Promise<{ name: Name | null; choice: Choice | null; all: boolean }> {
-    let name = baseName(item.path);
     // A copy beside itself can only be another one.
-    let choice: Choice | null = parent(item.path) === into ? 'keep' : null;
+    const isBeside = parent(item.path) === into;
+    let name = isBeside ? numbered(baseName(item.path), item.isDir) : baseName(item.path);
+    let choice: Choice | null = isBeside ? 'keep' : null;
     let all = false;
     for (;;) {
       try {

@@ -22,6 +22,7 @@ export const tusTransport: Transport = {
 
 function send(upload: Upload, file: File, report: Report): () => void {
   let watchdog: ReturnType<typeof setTimeout> | null = null;
+  let isOver = false;
   const end = (ending: Ending): void => {
     if (watchdog !== null) clearTimeout(watchdog);
     report.ended(ending);
@@ -29,6 +30,7 @@ function send(upload: Upload, file: File, report: Report): () => void {
   const watch = (ms: number): void => {
     if (watchdog !== null) clearTimeout(watchdog);
     watchdog = setTimeout(() => {
+      isOver = true;
       void client.abort();
       end({ kind: 'again', error: null });
     }, ms);
@@ -49,13 +51,15 @@ function send(upload: Upload, file: File, report: Report): () => void {
     },
     onProgress: (sent) => {
       watch(sent >= file.size ? FLUSH_MS : SILENCE_MS);
-      report.progress(sent);
+      // A request that is cut says first that all of it went: what is true is still true a moment later.
+      setTimeout(() => !isOver && report.progress(sent));
     },
     onUploadUrlAvailable: () => {
       if (client.url !== null && file.size > WITH_CREATION_MAX) report.located(new URL(client.url, location.href).pathname);
     },
     onSuccess: () => end({ kind: 'done' }),
     onError: (error) => {
+      isOver = true;
       if (watchdog !== null) clearTimeout(watchdog);
       void endingOf(error, file, upload).then(end);
     },
