@@ -64,7 +64,7 @@ describe('a channel', () => {
       expect([cut, node.typed, page.shown, page.over?.is, node.size]).toEqual([cut, TYPED, node.log, 'exit', 120]);
       expect(node.started).toBe(1);
     }
-  });
+  }, 120_000);
 
   test('gives what is asked for in the right order, and keeps within its credit', () => {
     const { node, page } = scripted([]);
