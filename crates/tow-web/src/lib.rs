@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod channel;
+mod dav;
 mod files;
 mod guest;
 mod here;
