@@ -30,6 +30,7 @@ demo:
 	cargo x demo
 
 install:
+	@if command -v npm >/dev/null; then cargo x web-build; else echo "npm is missing: tow will have no page"; fi
 	cargo install --locked --path crates/towline
 
 deny: tools

@@ -37,9 +37,10 @@ fn main() -> Result<()> {
         "test-peers" => test_peers(),
         "bench" => bench(&args[1..]),
         "demo" => demo::demo(),
+        "web-build" => web::build(),
         _ => {
             let steps = STEPS.map(|(name, _)| name).join("|");
-            bail!("usage: cargo x {steps}|ci|test-peers|bench [CASE]…|demo")
+            bail!("usage: cargo x {steps}|ci|test-peers|bench [CASE]…|demo|web-build")
         }
     }
 }

@@ -17,6 +17,12 @@ pub(crate) fn web() -> Result<()> {
     npm(&["run", "build"], &[])
 }
 
+/// Only builds it.
+pub(crate) fn build() -> Result<()> {
+    npm(&["ci", "--no-audit", "--no-fund"], &[])?;
+    npm(&["run", "build"], &[])
+}
+
 /// Every flow of the page in Chromium, against a node of its own. Screenshots are left in
 /// `web/e2e/shots`.
 pub(crate) fn e2e() -> Result<()> {
