@@ -6,7 +6,6 @@
 mod answer;
 mod body;
 mod channel;
-mod dav;
 mod files;
 mod guest;
 mod here;
@@ -15,7 +14,9 @@ mod me;
 mod page;
 mod path;
 mod router;
+mod run;
 mod server;
+mod sessions;
 mod shares;
 mod sign_in;
 mod stream;

@@ -9,7 +9,7 @@ use axum::middleware::{from_fn_with_state, map_request, map_response};
 use crate::answer::{Failure, seal};
 use crate::body::{JSON_LEN_MAX, pace};
 use crate::server::Connection;
-use crate::{channel, dav, files, guest, me, page, shares, sign_in, tus};
+use crate::{channel, files, guest, me, page, run, sessions, shares, sign_in, tus};
 
 /// Everything that one connection may ask for.
 pub(crate) fn router(connection: Connection) -> Router {
@@ -18,8 +18,9 @@ pub(crate) fn router(connection: Connection) -> Router {
         .merge(sign_in::routes())
         .merge(me::routes())
         .merge(channel::routes())
-        .merge(dav::routes())
         .merge(files::routes())
+        .merge(run::routes())
+        .merge(sessions::routes())
         .merge(shares::routes())
         .merge(tus::routes())
         .fallback(|| async { NOTHING })

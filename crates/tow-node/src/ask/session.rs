@@ -27,11 +27,14 @@ use super::{AskError, Client, Connection, Target, head};
 
 /// A session as it is seen from here.
 pub struct Remote {
-    way: Way,
+    /// `None` where a link that is lost is not made again.
+    way: Option<Way>,
     view: View,
     writer: String,
     session: String,
     is_terminal: bool,
+    /// The channel goes on behind the reply.
+    is_viewed: bool,
     link: State,
     stdin: Stdin,
     stdout: Received,
@@ -75,10 +78,26 @@ impl Remote {
     pub async fn start(
         client: &Client,
         target: &Target,
-        mut run: Run,
+        run: Run,
         patience: Patience,
     ) -> Result<Self, AskError> {
         let way = Way { client: client.clone(), target: target.clone(), patience };
+        let (remote, request) = Self::starting(Some(way.clone()), run);
+        let opened = way.open(request).await?;
+        remote.begin(opened)
+    }
+
+    /// The same over a link that is there; when it is lost, that is all.
+    ///
+    /// # Errors
+    /// The refusal, or a lost link.
+    pub async fn start_on(connection: Connection, run: Run) -> Result<Self, AskError> {
+        let (remote, request) = Self::starting(None, run);
+        let opened = relink::open_on(connection, &request).await?;
+        remote.begin(opened)
+    }
+
+    fn starting(way: Option<Way>, mut run: Run) -> (Self, Request) {
         let window = run.terminal;
         let room = if window.is_some() { TERMINAL_WINDOW } else { PIPE_WINDOW };
         (run.stdout_to, run.stderr_to) = (room, room);
@@ -86,15 +105,18 @@ impl Remote {
             (Received::new(STDOUT, Some(0)), Received::new(STDERR, Some(0)));
         stdout.ask(room);
         stderr.ask(room);
-        let (writer, is_viewed) = (run.id.clone(), run.view);
-        let opened = way.open(Request::Run(Box::new(run))).await?;
-        let mut remote = Self::new(way, View::Type, writer, [stdout, stderr], window);
-        remote.session.clone_from(&opened.reply.session);
-        remote.adopt(opened, None)?;
-        if !is_viewed {
-            remote.is_over();
+        let mut remote = Self::new(way, View::Type, run.id.clone(), [stdout, stderr], window);
+        remote.is_viewed = run.view;
+        (remote, Request::Run(Box::new(run)))
+    }
+
+    fn begin(mut self, opened: Opened) -> Result<Self, AskError> {
+        self.session.clone_from(&opened.reply.session);
+        self.adopt(opened, None)?;
+        if !self.is_viewed {
+            self.is_over();
         }
-        Ok(remote)
+        Ok(self)
     }
 
     /// Looks at a session that is there.
@@ -108,6 +130,22 @@ impl Remote {
         patience: Patience,
     ) -> Result<Self, AskError> {
         let way = Way { client: client.clone(), target: target.clone(), patience };
+        let (remote, request) = Self::attaching(Some(way.clone()), attaching)?;
+        let opened = way.open(request).await?;
+        remote.begin(opened)
+    }
+
+    /// The same over a link that is there; when it is lost, that is all.
+    ///
+    /// # Errors
+    /// The refusal, or a lost link.
+    pub async fn attach_on(connection: Connection, attaching: Attaching) -> Result<Self, AskError> {
+        let (remote, request) = Self::attaching(None, attaching)?;
+        let opened = relink::open_on(connection, &request).await?;
+        remote.begin(opened)
+    }
+
+    fn attaching(way: Option<Way>, attaching: Attaching) -> Result<(Self, Request), AskError> {
         let Attaching { session, view, window, stdout_from, stderr_from } = attaching;
         let writer = match view {
             View::Type => request_id().ok_or(AskError::Here(Code::Internal.into()))?,
@@ -119,14 +157,11 @@ impl Remote {
         // Whether it is one is only known with the reply.
         remote.is_terminal = matches!(view, View::Type | View::Watch) && window.is_some();
         let request = remote.request();
-        let opened = remote.way.open(request).await?;
-        remote.session.clone_from(&opened.reply.session);
-        remote.adopt(opened, None)?;
-        Ok(remote)
+        Ok((remote, request))
     }
 
     fn new(
-        way: Way,
+        way: Option<Way>,
         view: View,
         writer: String,
         [stdout, stderr]: [Received; 2],
@@ -138,6 +173,7 @@ impl Remote {
             writer,
             session: String::new(),
             is_terminal: false,
+            is_viewed: true,
             link: State::Over(None),
             stdin: Stdin::new(),
             stdout,
@@ -383,9 +419,10 @@ impl Remote {
     }
 
     fn handle_lost(&mut self, why: AskError) -> Result<Output, AskError> {
-        if self.way.patience.give_up_after == Some(Duration::ZERO) {
+        let way = self.way.clone();
+        let Some(way) = way.filter(|way| way.patience.give_up_after != Some(Duration::ZERO)) else {
             return Err(why);
-        }
+        };
         let pause = match self.linked {
             // A node that lets us in and hangs up at once is not asked at once again.
             (since, Some(pause)) if since.elapsed() < PAUSE_MAX => longer(pause),
@@ -393,7 +430,7 @@ impl Remote {
         };
         let output = Output::LinkLost { why: why.to_string() };
         let request = self.request();
-        self.link = State::Down(Box::new(Down::new(self.way.clone(), request, why, pause)));
+        self.link = State::Down(Box::new(Down::new(way, request, why, pause)));
         Ok(output)
     }
 

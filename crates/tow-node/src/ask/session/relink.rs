@@ -54,6 +54,15 @@ impl Way {
     }
 }
 
+/// Asks on a link that is there, once.
+pub(super) async fn open_on(
+    mut connection: Connection,
+    request: &Request,
+) -> Result<Opened, AskError> {
+    let reply = ask(&mut connection, request).await?;
+    Ok(Opened { connection, reply })
+}
+
 /// Asks by `run` or by `attach`; either reply is what the other would be.
 async fn ask(connection: &mut Connection, request: &Request) -> Result<Attached, AskError> {
     let Request::Run(run) = request else { return connection.ask(request).await };
