@@ -16,9 +16,22 @@ const FLUSH_MS = 10 * 60_000;
 /** The node that this page is from. */
 export const tusTransport: Transport = {
   send,
-  discard: async (url) => void (await request('DELETE', url, { headers: { 'Tus-Resumable': '1.0.0' } })),
+  discard,
   makeDir: async (path) => void (await request('POST', '/mkdir', { json: { path: byteString(path), parents: true } })),
 };
+
+/** The request that was stopped may still be wound up at the node: until then it refuses, and is asked again. */
+async function discard(url: string): Promise<void> {
+  for (const secs of [0.5, 1, 2, 4, 8, 15, 30]) {
+    try {
+      await request('DELETE', url, { headers: { 'Tus-Resumable': '1.0.0' } });
+      return;
+    } catch (error) {
+      if (!(error instanceof ApiError && (error.status === 0 || error.status === 423 || error.status === 503))) throw error;
+    }
+    await new Promise((done) => setTimeout(done, secs * 1000));
+  }
+}
 
 function send(upload: Upload, file: File, report: Report): () => void {
   let watchdog: ReturnType<typeof setTimeout> | null = null;
