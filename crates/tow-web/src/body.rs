@@ -175,7 +175,7 @@ mod tests {
         let (sender, queue) = mpsc::channel(1);
         tokio::spawn(async move {
             for len in lens {
-                tokio::time::sleep(PACE / 3).await;
+                tokio::time::sleep(PACE / 4).await;
                 let _ = sender.send(*len).await;
             }
         });
@@ -187,7 +187,7 @@ mod tests {
     async fn a_body_may_be_slow_and_not_slower() {
         assert_eq!(sent(&[400; 9]).await.unwrap().len(), 3600);
         assert_eq!(sent(&[1024, 1024]).await.unwrap().len(), 2048);
-        for crawling in [&[1; 100][..], &[1024, 1, 1, 1]] {
+        for crawling in [&[1; 100][..], &[1024, 1, 1, 1, 1, 1, 1]] {
             assert!(matches!(
                 sent_to(crawling).await,
                 Failure::Http(StatusCode::REQUEST_TIMEOUT, _)

@@ -13,6 +13,7 @@ mod machine;
 mod me;
 mod page;
 mod path;
+mod patience;
 mod router;
 mod run;
 mod server;

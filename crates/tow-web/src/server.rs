@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio_util::sync::CancellationToken;
 use tow_net::WebStream;
@@ -15,6 +14,7 @@ use tow_node::serve::{Visit, Web};
 
 use crate::dav::Dav;
 use crate::machine::{House, Remote};
+use crate::patience::{Counted, HEAD_MAX};
 use crate::router;
 use crate::throttle::Throttle;
 use crate::tus::Forgotten;
@@ -121,9 +121,10 @@ async fn serve(stream: WebStream, connection: Connection) {
     let (stop, cut) = (connection.stop.clone(), connection.cut.clone());
     let router = router::router(connection);
     let service = TowerToHyperService::new(router);
+    let (stream, patience) = Counted::new(stream);
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(patience)
         .header_read_timeout(HEAD_MAX)
         .max_headers(FIELDS_MAX)
         .max_buf_size(HEAD_LEN_MAX)
@@ -146,7 +147,5 @@ async fn serve(stream: WebStream, connection: Connection) {
     }
 }
 
-/// Longest wait for the head of a request, complete.
-const HEAD_MAX: Duration = Duration::from_secs(5);
 const FIELDS_MAX: usize = 64;
 const HEAD_LEN_MAX: usize = 16 << 10;
