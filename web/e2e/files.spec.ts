@@ -114,6 +114,7 @@ describe('the list', () => {
         await page.locator('section pre').waitFor();
         await page.keyboard.press('Escape');
         await page.locator('section pre').waitFor({ state: 'detached' });
+        await expect.poll(() => grid(page).evaluate((list) => list === document.activeElement)).toBe(true);
       }
       await choose(page, 'bad\\xff\\xfe', 'Rename');
       await answer(page, 'good\\xfd', 'Rename');
