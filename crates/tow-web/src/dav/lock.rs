@@ -34,12 +34,10 @@ pub(super) async fn lock(call: Call, body: Body) -> Outcome {
         Depth::One => return Err(Halt::BAD),
     };
     let is_there = call.target.place.look(Links::Follow).await?.is_some();
-    // A name that is not there yet gets an empty file, which is what others see of the lock.
     if is_there {
         call.conditions().await?;
     } else {
         call.may_change(&[(&call.target.key, Reach::Name)]).await?;
-        create(&call.target).await?;
     }
     let now = Instant::now();
     let lock = Lock {
@@ -56,6 +54,11 @@ pub(super) async fn lock(call: Call, body: Body) -> Outcome {
         NoLock::Taken(key) => Halt::locked(&call.target.href_of_key(&key)),
         NoLock::Full => Halt::FULL,
     })?;
+    // A name that is not there yet gets an empty file, which is what others see of the lock.
+    if !is_there && let Err(halt) = create(&call.target).await {
+        call.dav.locks().remove(&lock.key, &lock.token);
+        return Err(halt);
+    }
     let status = if is_there { StatusCode::OK } else { StatusCode::CREATED };
     let mut response = discovered(status, &lock, &call.target, now);
     if let Ok(token) = HeaderValue::from_str(&format!("<{}>", lock.token)) {

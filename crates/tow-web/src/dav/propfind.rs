@@ -4,11 +4,13 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use roxmltree::Node;
+use tokio::task::spawn_blocking;
+use tow_host::files;
 use tow_node::ask::AskError;
 use tow_node::ask::ls::{Depth as Listed, ls};
 use tow_node::ask::stat::{Links, stat};
-use tow_proto::Code;
-use tow_proto::message::{Entry, EntryKind};
+use tow_proto::message::{Entry, EntryKind, StatReply};
+use tow_proto::{ByteString, Code};
 
 use super::answer::{HEAD, Halt, Outcome, XML_TYPE};
 use super::describe::{Facts, Wanted, describe};
@@ -16,6 +18,8 @@ use super::target::Target;
 use super::xml::{Name, elements, is_dav, parse};
 use super::{Call, Dav, Depth, XML_LEN_MAX};
 use crate::body;
+use crate::here::reading;
+use crate::machine::Machine;
 use crate::stream::{Outlet, Unread, stream};
 
 pub(super) async fn propfind(call: Call, body: Body) -> Outcome {
@@ -104,39 +108,86 @@ impl Inside {
         entries: Vec<Entry>,
         outlet: &mut Outlet,
     ) -> Result<(), Stopped> {
-        let machine = self.target.place.machine.clone();
-        let mut connection = machine.connect().await?;
-        for entry in entries {
-            let path = [&self.target.path, &b"/"[..], entry.name.as_bytes()].concat();
-            let target = self.target.sibling(&path);
-            let is_known = match entry.kind {
-                EntryKind::Dir => true,
-                EntryKind::File => !self.wanted.needs_tag(),
-                EntryKind::Link => false,
-                EntryKind::Special => continue,
-            };
-            let facts = if is_known {
-                let is_dir = entry.kind == EntryKind::Dir;
-                Facts { is_dir, size: entry.size, mtime: entry.mtime, tag: None }
-            } else {
-                match stat(&mut connection, target.on_machine(), Links::Follow).await {
-                    Ok(found) => match Facts::of(&found) {
-                        Some(facts) => facts,
-                        None => continue,
-                    },
-                    // Gone by now, or a link that leads nowhere.
-                    Err(AskError::Refused(_)) => continue,
-                    Err(error) => return Err(error.into()),
+        for batch in entries.chunks(BATCH) {
+            let inside: Vec<_> = batch.iter().map(|entry| self.inside(entry)).collect();
+            for (target, facts) in inside.iter().zip(self.facts(batch, &inside).await?) {
+                // Special, gone by now, or a link that leads nowhere.
+                let Some(facts) = facts else { continue };
+                describe(&mut self.out, &self.dav, target, &facts, &self.wanted);
+                if self.out.len() >= PIECE_LEN {
+                    outlet.put(Bytes::from(std::mem::take(&mut self.out))).await?;
                 }
-            };
-            describe(&mut self.out, &self.dav, &target, &facts, &self.wanted);
-            if self.out.len() >= PIECE_LEN {
-                outlet.put(Bytes::from(std::mem::take(&mut self.out))).await?;
             }
         }
-        machine.keep(connection);
         Ok(())
     }
+
+    fn inside(&self, entry: &Entry) -> Target {
+        self.target.sibling(&[&self.target.path, &b"/"[..], entry.name.as_bytes()].concat())
+    }
+
+    /// What is known of each: by the listing, where that is enough.
+    async fn facts(
+        &self,
+        entries: &[Entry],
+        targets: &[Target],
+    ) -> Result<Vec<Option<Facts>>, AskError> {
+        let mut facts: Vec<_> = entries.iter().map(|entry| self.listed(entry)).collect();
+        let unknown = |(index, facts): (usize, &Result<_, Look>)| facts.is_err().then_some(index);
+        let unknown: Vec<_> = facts.iter().enumerate().filter_map(unknown).collect();
+        let paths = unknown.iter().filter_map(|index| targets.get(*index));
+        let paths: Vec<_> = paths.map(Target::on_machine).collect();
+        let looked = look(&self.target.place.machine, paths).await?;
+        for (index, found) in unknown.into_iter().zip(looked) {
+            if let Some(facts) = facts.get_mut(index) {
+                *facts = Ok(found.as_ref().and_then(Facts::of));
+            }
+        }
+        Ok(facts.into_iter().map(|facts| facts.unwrap_or_default()).collect())
+    }
+
+    fn listed(&self, entry: &Entry) -> Result<Option<Facts>, Look> {
+        let is_dir = match entry.kind {
+            EntryKind::Dir => true,
+            EntryKind::File if !self.wanted.needs_tag() => false,
+            EntryKind::File | EntryKind::Link => return Err(Look),
+            EntryKind::Special => return Ok(None),
+        };
+        Ok(Some(Facts { is_dir, size: entry.size, mtime: entry.mtime, tag: None }))
+    }
+}
+
+/// The listing does not say enough.
+struct Look;
+
+/// What is known of each path, or of what it leads to; `None` where nothing is there for the visitor.
+async fn look(
+    machine: &Machine,
+    paths: Vec<ByteString>,
+) -> Result<Vec<Option<StatReply>>, AskError> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
+    if let Machine::Here(visitor) = machine {
+        // They come from a listing that was asked for and recorded.
+        let (permit, _slot) = reading(visitor).await?;
+        let root = permit.root().clone();
+        let looked = spawn_blocking(move || {
+            paths.iter().map(|path| files::stat(&root, path, Links::Follow).ok()).collect()
+        });
+        return looked.await.map_err(|_| AskError::Here(Code::Internal.into()));
+    }
+    let mut connection = machine.connect().await?;
+    let mut looked = Vec::with_capacity(paths.len());
+    for path in paths {
+        looked.push(match stat(&mut connection, path, Links::Follow).await {
+            Ok(found) => Some(found),
+            Err(AskError::Refused(_)) => None,
+            Err(error) => return Err(error),
+        });
+    }
+    machine.keep(connection);
+    Ok(looked)
 }
 
 #[derive(Debug)]
@@ -158,6 +209,8 @@ impl From<Unread> for Stopped {
     }
 }
 
+/// Entries that are looked at together.
+const BATCH: usize = 1_000;
 const PIECES_WAITING_MAX: usize = 2;
 const PIECE_LEN: usize = 64 << 10;
 

@@ -118,7 +118,7 @@ impl Call {
             return self.target.other(text.split('?').next().unwrap_or_default());
         }
         let uri: Uri = text.parse().map_err(|_| Halt::BAD)?;
-        let scheme = uri.scheme_str().unwrap_or_default();
+        let scheme = uri.scheme_str().ok_or(Halt::BAD)?;
         let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
         let is_http = matches!(scheme, "http" | "https");
         let host = self.header("host")?.unwrap_or_default();

@@ -40,6 +40,33 @@ impl Visitor {
         Self { bearer: secret, ..stranger }
     }
 
+    /// Takes up the link of `tow open`: `http://ADDRESS/#towo1.SECRET`.
+    pub(crate) fn open(link: &str) -> Self {
+        let (address, secret) =
+            link.strip_prefix("http://").unwrap().split_once("/#towo1.").unwrap();
+        let body = json!({"secret": secret, "name": "test"}).to_string();
+        let stranger = Self { address: address.parse().unwrap(), bearer: String::new() };
+        let answer = stranger.ask("POST", "/api/v1/signin", &[], body.as_bytes()).expect(200);
+        let cookie = answer.field("set-cookie").unwrap().to_owned();
+        let secret = cookie.split(['=', ';']).nth(1).unwrap().to_owned();
+        Self { bearer: secret, ..stranger }
+    }
+
+    /// Whoever holds this secret: an app password, or that of a share.
+    pub(crate) fn with(node: &Node, secret: &str) -> Self {
+        Self { address: node.address(), bearer: secret.to_owned() }
+    }
+
+    /// Somebody whom nobody knows.
+    pub(crate) fn stranger(node: &Node) -> Self {
+        Self { address: node.address(), bearer: String::new() }
+    }
+
+    /// The secret, as a password.
+    pub(crate) fn password(&self) -> &str {
+        &self.bearer
+    }
+
     /// The same visitor at a node that was started anew.
     pub(crate) fn at(&self, node: &Node) -> Self {
         Self { address: node.address(), bearer: self.bearer.clone() }
@@ -152,6 +179,12 @@ impl Answer {
         let body = String::from_utf8_lossy(&self.body[..self.body.len().min(500)]);
         assert_eq!(self.status, status, "{:?} {body}", self.fields);
         self
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
     /// The name of the refusal.
