@@ -9,7 +9,7 @@ export type FromWorker =
   | { id: number; columns?: Omit<Table, 'names' | 'texts'>; rows: Uint32Array<ArrayBuffer> }
   | { id: number; error: string };
 
-const PIECE = 10_000;
+const PIECE = 5000;
 let table: Table | null = null;
 let ranks = new Uint32Array();
 
