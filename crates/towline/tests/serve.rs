@@ -167,9 +167,9 @@ fn a_damaged_list_of_machines_is_named_with_its_line_and_kept() {
 }
 
 #[test]
-fn plain_http_gets_an_answer_that_a_person_can_read() {
+fn without_a_page_plain_http_gets_an_answer_that_a_person_can_read() {
     let host = Machine::new(TOW);
-    let node = host.serve(&[]);
+    let node = host.serve(&["--no-web"]);
     for request in ["GET / HTTP/1.1\r\nHost: box\r\n\r\n", "POST /x HTTP/1.0\r\n\r\n", "HEAD"] {
         let answer = String::from_utf8(answer(node.address(), request.as_bytes())).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
@@ -184,9 +184,24 @@ fn plain_http_gets_an_answer_that_a_person_can_read() {
 }
 
 #[test]
-fn who_speaks_something_else_is_closed() {
+fn the_page_is_served_to_this_machine_without_tls() {
     let host = Machine::new(TOW);
     let node = host.serve(&[]);
+    let request =
+        format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", node.address());
+    let page = String::from_utf8(answer(node.address(), request.as_bytes())).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    assert!(page.contains("content-security-policy: default-src 'none'; script-src 'self'"));
+    assert!(page.to_lowercase().contains("<title>towline"), "{page}");
+    let answer = answer(node.address(), b"SSH-2.0-OpenSSH_9.2\r\n\r\n");
+    assert!(answer.starts_with(b"HTTP/1.1 400"), "{answer:?}");
+    until("none is half-open", || host.status()["links"]["half_open"] == 0);
+}
+
+#[test]
+fn who_speaks_something_else_is_closed() {
+    let host = Machine::new(TOW);
+    let node = host.serve(&["--no-web"]);
     let garbage_in_tls = [b"\x16\x03\x01\x00\x10".as_slice(), &[0x5a; 16]].concat();
     for bytes in [&[0; 100][..], b"\x80\x2e\x01", b"\xff", &garbage_in_tls, b"\0\0\0\0\0\0\0\xff"] {
         let answer = answer(node.address(), bytes);
