@@ -307,6 +307,11 @@ describe('sessions', () => {
       await page.getByRole('dialog').getByRole('button', { name: 'Kill' }).click();
       await front(page).getByText('Ended by KILL').first().waitFor();
       await row.getByText('killed by KILL').waitFor();
+      await page.keyboard.press('Control+Shift+L');
+      await page.keyboard.press('Delete');
+      await row.getByRole('button').first().click();
+      await until(page, (text) => text.includes('a line of the log'));
+      await front(page).getByText('The log ends here').first().waitFor();
       await row.getByRole('button', { name: /Actions/ }).click();
       await page.getByRole('menuitem', { name: 'Remove…' }).click();
       await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();

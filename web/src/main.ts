@@ -1,5 +1,6 @@
 // `taken` comes first: what is imported runs in this order.
 import { secret } from './shell/taken';
+import './shell/trusted';
 import { mount } from 'svelte';
 import App from './App.svelte';
 import './theme.css';

@@ -21,6 +21,7 @@ import { t } from './strings';
 /** Bytes of a text that a program may put into the clipboard. */
 const CLIPBOARD_LEN_MAX = 1 << 20;
 const RESIZE_PAUSE_MS = 60;
+const REDRAW_PAUSE_MS = 500;
 
 export class TerminalView {
   phase: 'connecting' | 'live' | 'lost' | 'over' = $state('connecting');
@@ -107,7 +108,7 @@ export class TerminalView {
           this.#tab.session = id;
           remember();
         },
-        viewers: (typing, watching) => Object.assign(this.#tab, { typing, watching }),
+        viewers: (typing, watching) => this.#handleViewers(typing, watching),
         inputClosed: () => (this.isInputClosed = true),
         live: (isLive) => (this.phase = isLive ? 'live' : 'lost'),
         over: (why) => this.#handleOver(why),
@@ -293,6 +294,15 @@ export class TerminalView {
     if (this.#tab.view !== 'watch') return;
     this.size = { rows: size.rows, cols: size.cols };
     this.#terminal.resize(Math.max(2, size.cols), Math.max(1, size.rows));
+  }
+
+  /** Who begins to type brings a size, of which those who watch are told with a new screen only. */
+  #handleViewers(typing: number, watching: number): void {
+    const isMore = typing > this.#tab.typing;
+    Object.assign(this.#tab, { typing, watching });
+    if (this.#tab.view !== 'watch' || !isMore) return;
+    clearTimeout(this.#resizing);
+    this.#resizing = setTimeout(() => this.redraw(), REDRAW_PAUSE_MS);
   }
 
   #handleOver(why: Over): void {
