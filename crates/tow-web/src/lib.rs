@@ -4,8 +4,10 @@
 //! native protocol under their grant.
 
 mod answer;
+mod archive;
 mod body;
 mod channel;
+mod dav;
 mod files;
 mod guest;
 mod here;

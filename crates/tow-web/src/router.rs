@@ -9,7 +9,7 @@ use axum::middleware::{from_fn_with_state, map_request, map_response};
 use crate::answer::{Failure, seal};
 use crate::body::{JSON_LEN_MAX, pace};
 use crate::server::Connection;
-use crate::{channel, files, guest, me, page, run, sessions, shares, sign_in, tus};
+use crate::{archive, channel, dav, files, guest, me, page, run, sessions, shares, sign_in, tus};
 
 /// Everything that one connection may ask for.
 pub(crate) fn router(connection: Connection) -> Router {
@@ -17,7 +17,9 @@ pub(crate) fn router(connection: Connection) -> Router {
         .merge(page::routes())
         .merge(sign_in::routes())
         .merge(me::routes())
+        .merge(archive::routes())
         .merge(channel::routes())
+        .merge(dav::routes())
         .merge(files::routes())
         .merge(run::routes())
         .merge(sessions::routes())

@@ -12,6 +12,7 @@ use tow_net::WebStream;
 use tow_net::gate::Place;
 use tow_node::serve::{Visit, Web};
 
+use crate::archive::Crcs;
 use crate::dav::Dav;
 use crate::machine::{House, Remote};
 use crate::patience::{Counted, HEAD_MAX};
@@ -33,6 +34,7 @@ pub struct Door {
     throttle: Throttle,
     dav: Dav,
     forgotten: Forgotten,
+    crcs: Crcs,
 }
 
 /// What the requests of a connection share.
@@ -43,6 +45,7 @@ pub(crate) struct Connection {
     pub(crate) throttle: Throttle,
     pub(crate) dav: Dav,
     pub(crate) forgotten: Forgotten,
+    pub(crate) crcs: Crcs,
     pub(crate) from: SocketAddr,
     pub(crate) is_tls: bool,
     pub(crate) place: Option<Arc<Mutex<Place>>>,
@@ -55,7 +58,8 @@ impl Door {
     /// A door.
     pub fn new(options: Options) -> Self {
         let (throttle, forgotten) = (Throttle::default(), Forgotten::default());
-        Self { options: Arc::new(options), throttle, dav: Dav::default(), forgotten }
+        let (dav, crcs) = (Dav::default(), Crcs::default());
+        Self { options: Arc::new(options), throttle, dav, forgotten, crcs }
     }
 
     /// Serves a connection to the port of a tunnel.
@@ -81,7 +85,20 @@ impl Door {
         let (options, throttle) = (self.options.clone(), self.throttle.clone());
         let (dav, forgotten) = (self.dav.clone(), self.forgotten.clone());
         let (is_tls, cut) = (stream.is_tls(), CancellationToken::new());
-        Connection { house, options, throttle, dav, forgotten, from, is_tls, place, stop, cut }
+        let crcs = self.crcs.clone();
+        Connection {
+            house,
+            options,
+            throttle,
+            dav,
+            forgotten,
+            crcs,
+            from,
+            is_tls,
+            place,
+            stop,
+            cut,
+        }
     }
 }
 

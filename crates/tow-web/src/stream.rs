@@ -98,6 +98,11 @@ impl Outlet {
         is_passed
     }
 
+    /// Whether nobody reads any more.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.queue.is_closed()
+    }
+
     /// Resolves when nobody reads any more.
     pub(crate) async fn unread(&self) {
         self.queue.closed().await;

@@ -36,6 +36,7 @@ mod source;
 mod stale;
 mod tree;
 mod upload;
+mod walk;
 
 pub use chunk::{CHUNK_LEN_MAX, Chunk};
 pub use content::{Content, Links, Sent, stat};
@@ -48,6 +49,7 @@ pub use set::set;
 pub use source::Source;
 pub use stale::PARTIAL_KEPT_FOR;
 pub use upload::Upload;
+pub use walk::{Found, walk};
 
 /// Most files, directories and links of one transfer, and of one directory.
 pub const ENTRIES_MAX: usize = 2_000_000;

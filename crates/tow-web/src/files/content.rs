@@ -27,6 +27,7 @@ use super::range::{Selected, Span, select};
 use super::show::{Use, describe, media_type};
 use super::{Place, Query, UNMET, known, list};
 use crate::answer::{Answer, Failure, empty};
+use crate::archive;
 use crate::guest::Guest;
 use crate::here::{Stay, reading};
 use crate::machine::Machine;
@@ -70,6 +71,9 @@ pub(crate) async fn get(
         return known(&place, place.stat(links).await?);
     }
     let (parts, _) = request.into_parts();
+    if query.has("archive") {
+        return archive::of_place(&connection, place, &parts).await;
+    }
     let shown = if query.has("inline") { Use::Inline } else { Use::Save };
     let name = place.name().to_vec();
     let asked = Asked { method: parts.method, headers: parts.headers, name, shown };

@@ -25,7 +25,8 @@ use crate::server::Connection;
 pub(crate) use self::condition::{date, etag};
 pub(crate) use self::content::get as get_content;
 pub(crate) use self::put::put as put_content;
-pub(crate) use self::show::media_type;
+pub(crate) use self::range::{Selected, select};
+pub(crate) use self::show::{disposition, media_type};
 
 pub(crate) fn routes() -> Router<Connection> {
     let files = || get(content::get).put(put::put).delete(edit::remove).patch(edit::set);
