@@ -11,7 +11,7 @@ use crate::answer::{Answer, Failure};
 use crate::server::Connection;
 
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/../../web/dist"]
+#[folder = "../../web/dist"]
 #[allow_missing = true]
 struct Built;
 
