@@ -52,6 +52,7 @@ tools:
 	@$(call need,npm,nodejs npm)
 	@$(call need,chromium,chromium)
 	@$(call need,strace,strace)
+	@$(call need,curl,curl)
 	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 	@cargo deny --version >/dev/null 2>&1 || $(QUICKLY) cargo install --locked cargo-deny@0.20.2

@@ -41,7 +41,12 @@ pub(crate) fn media_type(name: &[u8]) -> String {
     let dot = name.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0);
     let extension = dot.and_then(|dot| std::str::from_utf8(&name[dot + 1..]).ok()).unwrap_or("");
     let guess = mime_guess::from_ext(extension).first_raw().unwrap_or(BYTES);
-    if guess == "text/plain" { "text/plain; charset=utf-8".to_owned() } else { guess.to_owned() }
+    match guess {
+        "text/plain" => "text/plain; charset=utf-8".to_owned(),
+        // Files have the address of our own page: what its policy lets run has to be ours.
+        guess if guess.contains("script") || guess == "text/css" => BYTES.to_owned(),
+        guess => guess.to_owned(),
+    }
 }
 
 /// Under which policy a type is shown; `None` where it is not.
@@ -102,7 +107,9 @@ mod tests {
             assert_eq!(policy, NOTHING, "{name}");
         }
         assert_eq!(described(b"a.txt", Use::Inline)[0], "text/plain; charset=utf-8");
-        assert_eq!(described(b"Makefile", Use::Save)[0], BYTES);
+        for name in ["Makefile", "a.js", "a.mjs", "a.JSX", "a.es", "a.css"] {
+            assert_eq!(described(name.as_bytes(), Use::Inline)[0], BYTES, "{name}");
+        }
     }
 
     #[test]
