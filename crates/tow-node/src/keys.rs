@@ -235,6 +235,19 @@ impl Keys {
         Ok(record)
     }
 
+    /// Moves the end of a grant. A key that was removed meanwhile does not come back by it.
+    ///
+    /// # Errors
+    /// The key may not come in, or it can't be stored; nothing is changed then.
+    pub fn extend(&mut self, key: &PublicKey, expires: SystemTime) -> Result<(), KeysError> {
+        match self.find(key) {
+            Lookup::Known(record) => {
+                self.add(Record { expires: Some(expires), ..record }).map(drop)
+            }
+            _ => Err(KeysError::NotFound),
+        }
+    }
+
     /// Lets a key come in no more: the one of this name, else the one whose fingerprint starts so
     /// (four characters at least). Gives what is left of it.
     ///

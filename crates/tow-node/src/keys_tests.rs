@@ -292,3 +292,16 @@ fn an_open_directory_is_not_used() {
     let error = Keys::load(dir.path()).unwrap_err();
     assert!(matches!(error, KeysError::State(StateError::NotPrivate { .. })), "{error}");
 }
+
+#[test]
+fn a_key_that_was_removed_does_not_come_back_because_it_was_used() {
+    let (dir, mut keys, _) = with_record(1, "browser");
+    let later = now() + std::time::Duration::from_secs(60);
+    keys.extend(&key(1), later).unwrap();
+    assert!(matches!(keys.find(&key(1)), Lookup::Known(record) if record.expires == Some(later)));
+    keys.remove("browser", now()).unwrap();
+    assert!(matches!(keys.extend(&key(1), later), Err(KeysError::NotFound)));
+    for keys in [&keys, &Keys::load(dir.path()).unwrap()] {
+        assert!(matches!(keys.find(&key(1)), Lookup::Removed(_)));
+    }
+}

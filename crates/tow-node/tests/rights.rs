@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tow_node::ask::{AskError, Client, Target, admin, join};
 use tow_node::grant::Right;
 use tow_node::identity::Identity;
-use tow_node::keys::Record;
+use tow_node::keys::{Holder, Record};
 use tow_node::ticket::Ticket;
 use tow_proto::Code;
 use tow_proto::message::{Invite, Invited, KeyRm, KeyRmDone, Request, Rights, RunReply};
@@ -111,3 +111,23 @@ async fn keys_that_do_not_fit_one_head_are_listed_in_several() {
 
 /// More than two heads hold.
 const KEYS: usize = 210;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_browser_or_a_share_holds_is_good_for_nothing_on_a_native_link() {
+    for holder in [Holder::Browser, Holder::Token, Holder::Share] {
+        let device = Identity::generate().unwrap();
+        let grant = Record { holder, ..grant(&device, &[Right::Run]) };
+        let node = TestNode::start("holder", vec![grant]);
+        let client = Client::new(&device, "test", "laptop").unwrap();
+        let target = Target { addresses: vec![node.address.clone()], key: Some(node.key) };
+        let refused = match client.connect(&target).await {
+            Ok(mut connection) => connection.welcome().await.map(drop),
+            Err(error) => Err(error),
+        };
+        assert!(
+            matches!(&refused, Err(AskError::Refused(refusal)) if refusal.code == Code::UnknownKey),
+            "{holder:?}: {refused:?}"
+        );
+        node.stop().await;
+    }
+}

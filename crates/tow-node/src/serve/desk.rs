@@ -16,7 +16,7 @@ use tow_proto::{ByteString, Code, Refusal, Trust};
 use super::channel::{self, Peer};
 use super::greet::{self, Who};
 use super::slots::Slot;
-use super::{Shared, now};
+use super::{Shared, now, share};
 use crate::ask::Connection;
 use crate::audit::{Outcome, Record as AuditRecord};
 use crate::grant::{Grant, Permit, Read, Write};
@@ -97,7 +97,8 @@ impl Desk {
     fn take_in(&self, secret: &str, name: &str) -> Result<(Record, VisitorSecret), Refusal> {
         if let Some(secret) = VisitorSecret::parse(secret) {
             let key = secret.key().ok_or(Code::Internal)?;
-            return match self.0.keys().find(&key) {
+            let found = self.0.keys().find(&key);
+            return match found {
                 Lookup::Known(record) if record.holder == Holder::Share => {
                     Grant::of(&record, now())?;
                     Ok((record, secret))
@@ -134,22 +135,12 @@ impl Desk {
     /// `UnknownKey`, `RemovedKey`, `ExpiredKey`.
     pub fn visitor(&self, secret: &VisitorSecret, from: SocketAddr) -> Result<Visitor, Refusal> {
         let key = secret.key().ok_or(Code::Internal)?;
-        let record = match self.0.keys().find(&key) {
-            // A device proves its key by TLS: that somebody knows the secret of one means nothing.
-            Lookup::Known(record) if record.holder == Holder::Device => {
-                return Err(Code::UnknownKey.into());
-            }
-            Lookup::Known(record) => record,
-            other => {
-                other.into_grant(now())?;
-                return Err(Code::UnknownKey.into());
-            }
-        };
-        let grant = Grant::of(&record, now())?;
-        let has_giver = |giver| self.0.keys().list().any(|record| record.key.id() == giver);
-        if record.giver.is_some_and(|giver| !has_giver(giver)) {
-            return Err(Code::RemovedKey.into());
+        let record = greet::known(&self.0, &key)?;
+        // A device proves its key by TLS: that somebody knows the secret of one means nothing.
+        if record.holder == Holder::Device {
+            return Err(Code::UnknownKey.into());
         }
+        let grant = Grant::of(&record, now())?;
         if record.holder == Holder::Browser {
             self.renew(&record);
         }
@@ -162,8 +153,7 @@ impl Desk {
         let expires = browser_expiry(record.end, now());
         let before = record.expires.unwrap_or(SystemTime::UNIX_EPOCH);
         if expires.duration_since(before).is_ok_and(|later| later >= BROWSER_RENEW_EVERY) {
-            let renewed = Record { expires: Some(expires), ..record.clone() };
-            if let Err(error) = self.0.keys().add(renewed) {
+            if let Err(error) = self.0.keys().extend(&record.key, expires) {
                 tracing::warn!(%error, "the time of a browser's key could not be moved");
             }
         }
@@ -179,6 +169,7 @@ impl Desk {
             tracing::warn!(%error, "a browser that signed out could not be removed");
         }
         self.0.links.cut(&id);
+        share::end_of_giver(&self.0, id);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::audit::{self, Outcome, Record as AuditRecord};
 use crate::grant::Grant;
 use crate::identity::PublicKey;
 use crate::invite::Offer;
-use crate::keys::{Holder, Keys, Record};
+use crate::keys::{Holder, Keys, Lookup, Record};
 use crate::pake::{EXPORTER_LABEL, Ids};
 
 /// What the transport proved.
@@ -92,7 +92,12 @@ async fn answer(
                 *what = "join";
                 confirm = take_in(shared, link, key, address, &hello, join).await?;
             }
-            grant_of(shared, &key)?
+            let record = known(shared, &key)?;
+            // Whoever holds a secret comes by the browser's door, which knows what ends it.
+            if record.holder != Holder::Device {
+                return Err(Some(Code::UnknownKey.into()));
+            }
+            Grant::of(&record, now())?
         }
     };
     let welcome = Welcome { confirm, ..welcome(shared, &grant) };
@@ -141,8 +146,23 @@ pub(super) fn is_owner(shared: &Shared, uid: u32) -> bool {
 
 /// What a key may do now.
 pub(super) fn grant_of(shared: &Shared, key: &PublicKey) -> Result<Grant, Refusal> {
-    let found = shared.keys().find(key);
-    found.into_grant(now())
+    Grant::of(&known(shared, key)?, now())
+}
+
+/// The record of a key that may come in. What was given away ends with whoever gave it.
+pub(super) fn known(shared: &Shared, key: &PublicKey) -> Result<Record, Refusal> {
+    let keys = shared.keys();
+    let record = match keys.find(key) {
+        Lookup::Known(record) => record,
+        other => {
+            other.into_grant(now())?;
+            return Err(Code::UnknownKey.into());
+        }
+    };
+    if record.giver.is_some_and(|giver| keys.list().all(|one| one.key.id() != giver)) {
+        return Err(Code::RemovedKey.into());
+    }
+    Ok(record)
 }
 
 /// Lets a device take up its invitation. Gives our own confirmation where it joins by code.

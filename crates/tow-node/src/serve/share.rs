@@ -52,6 +52,11 @@ pub(super) async fn share(
     request: Share,
 ) -> Result<Served, ChannelError> {
     let Share { what, rights, secs } = request;
+    // What a link made would be everybody's who has it, and outlive its end.
+    if is_by_share(shared, peer) {
+        let right = Some(Right::Admin.to_string());
+        return Err(Refusal { right, ..Code::NoRight.into() }.into());
+    }
     if secs == 0 || secs > SHARE_SECS_MAX {
         return Err(Refusal::new(Code::TooLong).with_count(SHARE_SECS_MAX).into());
     }
@@ -248,6 +253,11 @@ fn remove(
     })?;
     shared.links.cut(&id);
     Ok(())
+}
+
+fn is_by_share(shared: &Shared, peer: &Peer) -> bool {
+    let is_it = |record: &Record| Some(record.key.id()) == peer.grant.key();
+    shared.keys().list().any(|record| record.holder == Holder::Share && is_it(record))
 }
 
 fn is_theirs(record: &Record, peer: &Peer, now: SystemTime) -> bool {
