@@ -141,7 +141,8 @@ fn http_answer(doors: &Doors, head: &[u8]) -> Vec<u8> {
 
 /// The `Host` of a request head, where it is one that can be repeated.
 fn host_of(head: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(head).ok()?;
+    // What stands behind the last line break may be half of a name.
+    let (text, _) = std::str::from_utf8(head).ok()?.rsplit_once("\r\n")?;
     let field = text.split("\r\n").skip(1).find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("host").then(|| value.trim())
@@ -211,3 +212,19 @@ const HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     \r\n\
     This is a towline node. It speaks TLS only.\n\
     Use the tow command: tow join HOST, or https:// where the page is switched on.\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_and_plain_host_is_repeated() {
+        let head = "GET / HTTP/1.1\r\nHost: box.example:8690\r\n\r\n";
+        assert_eq!(host_of(head.as_bytes()), Some("box.example:8690"));
+        let cut = head.find("ple").unwrap();
+        assert_eq!(host_of(&head.as_bytes()[..cut]), None);
+        for bad in ["a/b", "a@b", "a b", "a\tb", "", "\u{fc}"] {
+            assert_eq!(host_of(format!("GET / HTTP/1.1\r\nHost: {bad}\r\n\r\n").as_bytes()), None);
+        }
+    }
+}
