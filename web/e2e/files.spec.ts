@@ -347,6 +347,7 @@ describe('what is in a file', () => {
       expect(readFileSync(place.path('mine.py'), 'utf8')).toContain('mine = 1\r\n');
       expect(readFileSync(place.path('code.py'), 'utf8')).toBe('theirs = 2\n');
 
+      await dialog.waitFor({ state: 'detached' });
       await editor.press('Control+End');
       await page.keyboard.type('x');
       await page.goBack();
