@@ -101,7 +101,7 @@ fn hex(bytes: &[u8]) -> String {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; font-src 'self'; \
     worker-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; \
-    form-action 'none'";
+    form-action 'none'; require-trusted-types-for 'script'";
 const GONE: Failure = Failure::Http(StatusCode::NOT_FOUND, "there is nothing at this address");
 const NOT_BUILT: &str = "<!doctype html><meta charset=utf-8><title>towline</title>\
     <p>This <code>tow</code> was built without the page. <code>cargo x web</code> makes it, then \
