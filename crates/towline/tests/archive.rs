@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use http::{Answer, Visitor, cut};
-use tow_testkit::{Machine, Node, noise, until};
+use tow_testkit::{Machine, Node, Pair, noise, until};
 
 const TOW: &str = env!("CARGO_BIN_EXE_tow");
 
@@ -383,4 +383,29 @@ fn what_is_named_lies_within_the_grant_or_is_refused() {
     until("it is written down", || {
         house.host.audit().iter().filter(|record| record["what"] == "archive").count() > 1
     });
+}
+
+#[test]
+fn through_a_tunnel_it_is_the_same() {
+    let pair = Pair::new(TOW);
+    let tunnel = pair.client.tow(["open", "box", "--no-browser", "--json"]).start();
+    let said: serde_json::Value = serde_json::from_str(&tunnel.line(0)).unwrap();
+    let me = Visitor::open(said["link"].as_str().unwrap());
+    let Pair { node, host, proxy, client } = pair;
+    let house = House { host, node, me };
+    tree(&house.host.file("t"));
+    fs::set_permissions(house.host.file("t/nothing"), Permissions::from_mode(0o600)).unwrap();
+    for form in ["zip", "tar"] {
+        let answer = house.get(&house.address(form, &["t"]), &[]).expect(200);
+        assert!(answer.is_whole);
+        assert_eq!(house.check(form, &answer.body, &["t"]), "");
+        if form == "zip" {
+            let from = answer.body.len() / 2;
+            let range = format!("bytes={from}-");
+            let part = house.get(&house.address(form, &["t"]), &[("Range", &range)]).expect(206);
+            assert!(part.body == answer.body[from..]);
+        }
+    }
+    let _ = house.get(&house.address("zip", &["none"]), &[]).expect(404);
+    drop((tunnel, proxy, client));
 }

@@ -94,7 +94,8 @@ mod tests {
         sweep(&handle, SystemTime::now() + PARTIAL_KEPT_FOR - Duration::from_secs(60));
         assert_eq!(names(dir.path()), before);
         sweep(&handle, SystemTime::now() + PARTIAL_KEPT_FOR + Duration::from_secs(60));
-        let left: Vec<_> = before.into_iter().filter(|name| *name != partial("old")).collect();
+        let left: Vec<_> =
+            before.into_iter().filter(|name| name.to_str() != Some(&partial("old"))).collect();
         assert_eq!(names(dir.path()), left);
         drop(held);
         sweep(&handle, SystemTime::now() + PARTIAL_KEPT_FOR + Duration::from_secs(60));

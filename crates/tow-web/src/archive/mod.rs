@@ -173,7 +173,7 @@ async fn source(
             held.visitor = Some((visitor.clone(), slot, stay));
             Ok(Source::Here(permit.root().clone()))
         }
-        Machine::There(_) => Ok(Source::There(There::new(machine.clone()))),
+        Machine::There(_) => Ok(Source::There(Box::new(There::new(machine.clone())))),
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) enum Source {
     /// This machine.
     Here(Root),
     /// Another one.
-    There(There),
+    There(Box<There>),
 }
 
 /// A link to another machine, made anew where it was lost.

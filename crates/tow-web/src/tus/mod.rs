@@ -57,7 +57,7 @@ async fn all(State(connection): State<Connection>, request: Request) -> Response
         };
         answer.map_err(|failure| failure.below(asked.root()))
     };
-    let answer = until_stopped(&connection, answer).await;
+    let answer = Box::pin(until_stopped(&connection, answer)).await;
     answered(answer, &parts, incoming).await
 }
 
@@ -80,7 +80,7 @@ async fn one(State(connection): State<Connection>, request: Request) -> Response
         };
         answer.map_err(|failure| failure.below(asked.root()))
     };
-    let answer = until_stopped(&connection, answer).await;
+    let answer = Box::pin(until_stopped(&connection, answer)).await;
     answered(answer, &parts, incoming).await
 }
 
