@@ -8,7 +8,7 @@ QUICKLY := CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO
 # $(call need,COMMAND,PACKAGES): installs Debian packages where a command is missing.
 need = command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $(2); }
 
-.PHONY: test test-peers bench demo install deny tools ssh
+.PHONY: test test-peers bench demo install deny tools ssh dufs
 
 # Formatting, lints, dependencies, tests: all that a change has to pass.
 test: tools
@@ -20,7 +20,7 @@ test-peers: tools
 	cargo x test-peers
 
 # Measurements beside ssh, scp, rsync, nginx and cp.
-bench: tools ssh
+bench: tools ssh dufs
 	@PATH=$$PATH:/usr/sbin; $(call need,nginx,nginx-light)
 	@$(call need,curl,curl)
 	cargo x bench
@@ -53,9 +53,17 @@ tools:
 	@$(call need,chromium,chromium)
 	@$(call need,strace,strace)
 	@$(call need,curl,curl)
+	@$(call need,litmus,litmus)
+	@$(call need,cadaver,cadaver)
+	@$(call need,rclone,rclone)
 	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 	@cargo deny --version >/dev/null 2>&1 || $(QUICKLY) cargo install --locked cargo-deny@0.20.2
+
+# A peer of the browser's door; a few minutes to build.
+dufs:
+	@$(call need,wrk,wrk)
+	@command -v dufs >/dev/null || cargo install --locked dufs@0.47.0
 
 ssh:
 	@$(call need,ssh,openssh-client)

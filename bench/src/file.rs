@@ -68,7 +68,7 @@ const AIMS: [(&str, &str, f64); 7] = [
 const CPU_AIM: f64 = 2.2;
 
 /// A file that can't be compressed, and its hash.
-fn make(path: &Path, len: u64) -> Result<blake3::Hash> {
+pub(crate) fn make(path: &Path, len: u64) -> Result<blake3::Hash> {
     let mut stream = blake3::Hasher::new().finalize_xof();
     let mut file = File::create(path)?;
     let mut hasher = blake3::Hasher::new();

@@ -22,6 +22,7 @@ mod table;
 mod terminal;
 mod tree;
 mod wait;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -67,6 +68,8 @@ enum Case {
     File,
     /// Many files, changes, cuts and slow links, beside rsync, tar, scp and cp.
     Tree,
+    /// The browser's door beside nginx and dufs.
+    Web,
     /// A command on a fresh connection, beside ssh.
     Run,
     /// Memory of idle proved connections.
@@ -98,6 +101,7 @@ fn main() -> Result<()> {
                 let (parts, rounds) = (parts(&args.part)?, args.rounds.unwrap_or(3));
                 tree::measure(&tow, scratch.path(), &parts, rounds, args.files)?;
             }
+            Case::Web => web::measure(&tow, scratch.path(), args.rounds.unwrap_or(5), args.mib)?,
             Case::Run => run::measure(&tow, scratch.path())?,
             Case::Idle => idle::measure(&tow, scratch.path())?,
             Case::Session => {

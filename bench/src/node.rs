@@ -45,6 +45,11 @@ struct Keeper {
 }
 
 #[derive(Deserialize)]
+struct Token {
+    token: String,
+}
+
+#[derive(Deserialize)]
 struct Invited {
     code: String,
 }
@@ -98,6 +103,16 @@ impl Node {
             .output()?;
         ensure!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
         Ok(())
+    }
+
+    /// An app password for everything.
+    pub(crate) fn token(&self) -> Result<String> {
+        let made = Command::new(&self.tow)
+            .args(["invite", "--token", "--json"])
+            .env("TOWLINE_HOME", self.dir.join("node"))
+            .output()?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Ok(serde_json::from_slice::<Token>(&made.stdout)?.token)
     }
 
     /// `tow`, as the client.

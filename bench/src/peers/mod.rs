@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 pub(crate) use self::contender::{Contender, Job, Tool, Way};
-use self::nginx::Nginx;
+pub(crate) use self::nginx::Nginx;
 pub(crate) use self::results::{Results, Sample};
 use self::rsyncd::Rsyncd;
 pub(crate) use self::wire::Wire;
@@ -172,7 +172,7 @@ impl Peers {
 }
 
 /// Whether a program is there.
-fn is_installed(program: &str) -> bool {
+pub(crate) fn is_installed(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let mut dirs = std::env::split_paths(&paths).chain([PathBuf::from("/usr/sbin")]);
     dirs.any(|dir| dir.join(program).is_file())

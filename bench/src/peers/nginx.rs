@@ -11,14 +11,14 @@ use super::is_installed;
 use crate::wait;
 
 /// A running server; dropping it ends it.
-pub(super) struct Nginx {
+pub(crate) struct Nginx {
     address: SocketAddr,
     child: Child,
 }
 
 impl Nginx {
     /// Serves `files` from `dir`, which is made; says so where there is no nginx or no curl.
-    pub(super) fn start(dir: &Path, files: &Path) -> Result<Option<Self>> {
+    pub(crate) fn start(dir: &Path, files: &Path) -> Result<Option<Self>> {
         for program in ["nginx", "curl", "openssl"] {
             if !is_installed(program) {
                 println!("{program} is missing, nginx is skipped: apt-get install {program}");
@@ -49,7 +49,7 @@ impl Nginx {
         Ok(Some(server))
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 

@@ -17,7 +17,7 @@ use tow_proto::message::Rights;
 use tow_proto::{Code, Refusal};
 
 use crate::identity::KeyId;
-use crate::keys::Record;
+use crate::keys::{Holder, Record};
 
 /// Who a peer is here, and what it may do.
 #[derive(Clone, Debug)]
@@ -28,6 +28,7 @@ pub struct Grant {
     root: Root,
     start: PathBuf,
     expires: Option<SystemTime>,
+    end: Option<SystemTime>,
     session: Option<String>,
 }
 
@@ -111,6 +112,10 @@ impl Grant {
             root,
             start: record.start.clone(),
             expires: record.expires,
+            end: match record.holder {
+                Holder::Browser => record.end,
+                _ => record.expires,
+            },
             session: record.session.clone(),
         })
     }
@@ -128,6 +133,7 @@ impl Grant {
             root: Root::open(Path::new("/"), home)?,
             start: home.to_owned(),
             expires: None,
+            end: None,
             session: None,
         })
     }
@@ -150,6 +156,12 @@ impl Grant {
     /// When it ends.
     pub fn expires(&self) -> Option<SystemTime> {
         self.expires
+    }
+
+    /// When it ends however often it is used: a browser that is away for long has to be let in again,
+    /// and what it has shared goes on.
+    pub fn end(&self) -> Option<SystemTime> {
+        self.end
     }
 
     /// Whether it is still good at `now`.

@@ -54,9 +54,13 @@ pub struct Desk(pub(super) Arc<Shared>);
 #[derive(Clone)]
 pub struct Visitor {
     shared: Arc<Shared>,
-    record: Arc<Record>,
-    grant: Grant,
+    facts: Arc<Facts>,
     who: Who,
+}
+
+struct Facts {
+    record: Record,
+    grant: Grant,
 }
 
 impl Desk {
@@ -145,26 +149,26 @@ impl Desk {
             self.renew(&record);
         }
         let who = Who::Key(key, from);
-        Ok(Visitor { shared: self.0.clone(), record: Arc::new(record), grant, who })
+        Ok(Visitor { shared: self.0.clone(), facts: Arc::new(Facts { record, grant }), who })
     }
 
     /// Moves the end of a browser's key, at most once in an hour.
     fn renew(&self, record: &Record) {
         let expires = browser_expiry(record.end, now());
         let before = record.expires.unwrap_or(SystemTime::UNIX_EPOCH);
-        if expires.duration_since(before).is_ok_and(|later| later >= BROWSER_RENEW_EVERY) {
-            if let Err(error) = self.0.keys().extend(&record.key, expires) {
-                tracing::warn!(%error, "the time of a browser's key could not be moved");
-            }
+        if expires.duration_since(before).is_ok_and(|later| later >= BROWSER_RENEW_EVERY)
+            && let Err(error) = self.0.keys().extend(&record.key, expires)
+        {
+            tracing::warn!(%error, "the time of a browser's key could not be moved");
         }
     }
 
     /// Ends a browser's key at its own wish. A share stays: it is others' too.
     pub fn sign_out(&self, visitor: &Visitor) {
-        if visitor.record.holder != Holder::Browser {
+        if visitor.facts.record.holder != Holder::Browser {
             return;
         }
-        let id = visitor.record.key.id();
+        let id = visitor.facts.record.key.id();
         if let Err(error) = self.0.keys().remove(&id.to_string(), now()) {
             tracing::warn!(%error, "a browser that signed out could not be removed");
         }
@@ -176,17 +180,17 @@ impl Desk {
 impl Visitor {
     /// Who they are and what they may.
     pub fn record(&self) -> &Record {
-        &self.record
+        &self.facts.record
     }
 
     /// What may be done now.
     pub fn grant(&self) -> &Grant {
-        &self.grant
+        &self.facts.grant
     }
 
     /// What a native link would have been welcomed with.
     pub fn welcome(&self) -> Welcome {
-        greet::welcome(&self.shared, &self.grant)
+        greet::welcome(&self.shared, &self.facts.grant)
     }
 
     /// A link within this process, on which the visitor asks as a device does: dispatched, limited,
@@ -201,7 +205,7 @@ impl Visitor {
             (Link::from_unix(near).map_err(busy)?, Link::from_unix(far).map_err(busy)?);
         near.prove();
         far.prove();
-        let (shared, peer) = (self.shared.clone(), Peer::new(self.grant.clone(), self.who));
+        let (shared, peer) = (self.shared.clone(), Peer::new(self.facts.grant.clone(), self.who));
         self.shared.tasks.spawn(async move { channel::serve(&shared, far, peer).await });
         Ok(Connection::within(near, self.who.id(), self.welcome()))
     }
@@ -216,7 +220,7 @@ impl Visitor {
     /// # Errors
     /// `NoRight`, `Busy`.
     pub fn read(&self) -> Result<(Permit<Read>, Slot), Refusal> {
-        Ok((self.grant.read(now())?, self.slot()?))
+        Ok((self.facts.grant.read(now())?, self.slot()?))
     }
 
     /// Leave to write, and a place among those who keep a thread.
@@ -224,11 +228,11 @@ impl Visitor {
     /// # Errors
     /// `NoRight`, `Busy`.
     pub fn write(&self) -> Result<(Permit<Write>, Slot), Refusal> {
-        Ok((self.grant.write(now())?, self.slot()?))
+        Ok((self.facts.grant.write(now())?, self.slot()?))
     }
 
     fn slot(&self) -> Result<Slot, Refusal> {
-        self.shared.slots.take(&Peer::new(self.grant.clone(), self.who))
+        self.shared.slots.take(&Peer::new(self.facts.grant.clone(), self.who))
     }
 
     /// Resolves when the key is removed, for what does not go over [`Self::connect`].
@@ -236,16 +240,16 @@ impl Visitor {
     /// # Errors
     /// `Busy`: the key has too many links.
     pub fn enter(&self) -> Result<Presence, Refusal> {
-        let entry = self.shared.links.enter(self.grant.key()).map_err(|_| Code::Busy)?;
+        let entry = self.shared.links.enter(self.facts.grant.key()).map_err(|_| Code::Busy)?;
         // The key may have been removed since it was looked up.
-        Peer::new(self.grant.clone(), self.who).check_known(&self.shared)?;
+        Peer::new(self.facts.grant.clone(), self.who).check_known(&self.shared)?;
         Ok(Presence(entry))
     }
 
     /// Records what was done without a link: as the verb `what` on `detail`.
     pub fn audit(&self, what: &'static str, detail: Vec<ByteString>, done: &Done) {
         let mut record: AuditRecord =
-            self.who.record(self.grant.name(), Trust::Proved, what, done.outcome.clone());
+            self.who.record(self.facts.grant.name(), Trust::Proved, what, done.outcome.clone());
         record.detail = detail;
         record.bytes = done.bytes;
         record.duration = done.duration;

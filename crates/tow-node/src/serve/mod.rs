@@ -331,7 +331,7 @@ async fn serve_socket(shared: Arc<Shared>, accepted: Accepted, doors: Doors) {
         proved = prove(&shared, stream, peer, &doors, &place) => proved,
     };
     let (mut link, peer) = match proved {
-        Some(Proved::Peer(link, peer)) => (link, *peer),
+        Some(Proved::Peer(proved)) => *proved,
         Some(Proved::Web(stream, from)) => return visit(&shared, stream, from, place).await,
         None => return,
     };
@@ -346,7 +346,7 @@ async fn serve_socket(shared: Arc<Shared>, accepted: Accepted, doors: Doors) {
 /// Who came in.
 enum Proved {
     /// A peer that is known.
-    Peer(Link, Box<Peer>),
+    Peer(Box<(Link, Peer)>),
     /// Somebody with a browser, who has proved nothing.
     Web(WebStream, SocketAddr),
 }
@@ -381,7 +381,7 @@ async fn prove(
         _ => return None,
     };
     let (link, peer) = Box::pin(greet::greet(shared, link, who, place)).await?;
-    Some(Proved::Peer(link, Box::new(peer)))
+    Some(Proved::Peer(Box::new((link, peer))))
 }
 
 fn now() -> SystemTime {

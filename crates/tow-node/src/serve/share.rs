@@ -77,7 +77,7 @@ pub(super) async fn share(
     let key = secret.key().ok_or(Refusal::from(Code::Internal))?;
     let ends = now() + Duration::from_secs(secs);
     // Nobody gives away for longer than they have.
-    let expires = peer.grant.expires().map_or(ends, |own| own.min(ends));
+    let expires = peer.grant.end().map_or(ends, |own| own.min(ends));
     let record = Record {
         key,
         name: format!("share of {name}"),
