@@ -13,7 +13,7 @@ use axum::response::IntoResponse as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tow_node::visitor::VisitorSecret;
-use tow_proto::Code;
+use tow_proto::{Code, Refusal};
 
 use crate::answer::Failure;
 use crate::machine::{House, Machine};
@@ -83,8 +83,13 @@ impl Guest {
             }
         };
         let secret = secret?;
-        let machine = machine(&secret, connection).inspect_err(|_| {
-            connection.throttle.count(connection.from.ip(), now);
+        let machine = machine(&secret, connection).inspect_err(|failure| {
+            // One whose time is over has guessed nothing: their page must not keep them from signing
+            // in again.
+            let is_unknown = |refusal: &Refusal| refusal.code == Code::UnknownKey;
+            if matches!(failure, Failure::Refused(refusal) if is_unknown(refusal)) {
+                connection.throttle.count(connection.from.ip(), now);
+            }
         })?;
         if !connection.prove() {
             return Err(Code::Busy.into());
@@ -107,8 +112,7 @@ fn machine(secret: &VisitorSecret, connection: &Connection) -> Result<Machine, F
 }
 
 fn by_cookie(method: &Method, headers: &HeaderMap, is_own: bool, secret: &VisitorSecret) -> By {
-    let token = headers.get(PAGE_TOKEN).and_then(|token| token.to_str().ok());
-    let has_token = token.is_some_and(|token| secret.accepts(token));
+    let has_token = shows_token(headers, secret);
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match () {
         () if !is_own => By::Cookie,
@@ -160,10 +164,19 @@ fn password(value: &str) -> Option<VisitorSecret> {
 fn cookie(headers: &HeaderMap, connection: &Connection) -> Option<VisitorSecret> {
     let name = cookie_name(headers, connection)?;
     let pairs = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    pairs.flat_map(|pairs| pairs.split(';')).find_map(|pair| {
+    let secrets = pairs.flat_map(|pairs| pairs.split(';')).filter_map(|pair| {
         let (key, value) = pair.trim().split_once('=')?;
         if key == name { VisitorSecret::parse(value) } else { None }
-    })
+    });
+    let secrets: Vec<_> = secrets.collect();
+    // Another port of this host can put a cookie of this name before ours; the token is ours alone.
+    let own = secrets.iter().find(|secret| shows_token(headers, secret));
+    own.or(secrets.first()).cloned()
+}
+
+fn shows_token(headers: &HeaderMap, secret: &VisitorSecret) -> bool {
+    let token = headers.get(PAGE_TOKEN).and_then(|token| token.to_str().ok());
+    token.is_some_and(|token| secret.accepts(token))
 }
 
 /// The cookie of this door: a browser keeps one jar for all ports of a host.

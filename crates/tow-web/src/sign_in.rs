@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::post;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,9 @@ use crate::me::Me;
 use crate::server::Connection;
 
 pub(crate) fn routes() -> Router<Connection> {
-    Router::new().route("/api/v1/signin", post(sign_in)).route("/api/v1/signout", post(sign_out))
+    // It is kept for somebody whom nobody knows yet.
+    let sign_in = post(sign_in).layer(DefaultBodyLimit::max(SIGN_IN_LEN_MAX));
+    Router::new().route("/api/v1/signin", sign_in).route("/api/v1/signout", post(sign_out))
 }
 
 #[derive(Deserialize)]
@@ -98,6 +100,7 @@ fn set_cookie(
     }
 }
 
+const SIGN_IN_LEN_MAX: usize = 4 << 10;
 /// The key's own end is what counts, and that moves; a cookie is set once.
 const COOKIE_AGE_SECS: u64 = 30 * 24 * 3600;
 const _: () = assert!(COOKIE_AGE_SECS >= BROWSER_IDLE_MAX.as_secs());

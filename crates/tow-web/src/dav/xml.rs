@@ -38,7 +38,7 @@ impl Name {
 pub(super) fn parse(bytes: &[u8]) -> Result<Document<'_>, Halt> {
     let text = std::str::from_utf8(bytes).map_err(|_| Halt::BAD_XML)?;
     // An empty one would be let through.
-    if text.contains("<!DOCTYPE") {
+    if text.contains("<!DOCTYPE") || is_laborious(text) {
         return Err(Halt::BAD_XML);
     }
     let options = ParsingOptions { nodes_limit: NODES_MAX, ..ParsingOptions::default() };
@@ -66,6 +66,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document<'_>, Halt> {
         }
         node = node.next_sibling().ok_or(Halt::BAD_XML)?;
     }
+}
+
+/// Whether there are so many attributes or namespaces that reading them would keep a processor busy:
+/// each is compared with all others of its element, a namespace with all of those above too.
+fn is_laborious(text: &str) -> bool {
+    let attributes = |tag: &str| tag.bytes().filter(|byte| *byte == b'=').count();
+    text.matches("xmlns").count() > NAMESPACES_MAX
+        || text.split('<').any(|tag| attributes(tag) > ATTRIBUTES_MAX)
 }
 
 /// Whether `node` is the element of that name of RFC 4918.
@@ -166,6 +174,9 @@ pub(super) const DAV_SPACE: &str = "DAV:";
 const XML_SPACE: &str = "http://www.w3.org/XML/1998/namespace";
 const NODES_MAX: u32 = 10_000;
 const DEPTH_MAX: usize = 32;
+const NAMESPACES_MAX: usize = 512;
+/// Of one element, with what is written behind it.
+const ATTRIBUTES_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -192,6 +203,23 @@ mod tests {
             assert!(parse(bad.as_bytes()).is_err(), "{:.60}", bad);
         }
         assert!(parse(b"<a>\xff</a>").is_err());
+    }
+
+    #[test]
+    fn what_would_take_long_to_read_is_not_read() {
+        let attributes =
+            |count: usize| (0..count).map(|at| format!(" a{at}=''")).collect::<String>();
+        let element = |count: usize| format!("<a{}/>", attributes(count));
+        assert!(parse(element(ATTRIBUTES_MAX).as_bytes()).is_ok());
+        let nested = |count: usize| {
+            let open: String = (0..count).map(|at| format!("<a xmlns:n{at}='u'>")).collect();
+            open + &"</a>".repeat(count)
+        };
+        assert!(parse(nested(DEPTH_MAX).as_bytes()).is_ok());
+        // Each would take minutes.
+        for bad in [element(100_000), nested(9_000)] {
+            assert!(parse(bad.as_bytes()).is_err());
+        }
     }
 
     #[test]

@@ -110,3 +110,22 @@ fn a_key_that_is_removed_ends_at_once_and_so_does_what_it_fetches() {
     let answer = stranger.ask("GET", &door.url("large"), &fields, b"").expect(401);
     assert_eq!(answer.refusal(), "RemovedKey");
 }
+
+#[test]
+fn a_cookie_that_another_port_put_before_ours_keeps_nobody_out() {
+    let door = Door::here(&[]);
+    let _ = door.host.write("a", "a");
+    let ((cookie, token), (other, _)) = (browser(&door), browser(&door));
+    let both = format!("{other}; {cookie}");
+    let stranger = Visitor::stranger(&door.node);
+    let fields = [("Cookie", both.as_str()), ("X-Tow-Token", token.as_str())];
+    let _ = stranger.ask("PUT", &door.url("a"), &fields, b"b").expect(204);
+}
+
+#[test]
+fn what_a_stranger_says_is_short() {
+    let door = Door::here(&[]);
+    let body = json!({"secret": "x", "name": "n".repeat(5_000)}).to_string();
+    let stranger = Visitor::stranger(&door.node);
+    let _ = stranger.ask("POST", "/api/v1/signin", &[], body.as_bytes()).expect(413);
+}
