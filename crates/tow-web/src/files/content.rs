@@ -78,7 +78,7 @@ pub(crate) async fn get(
     let name = place.name().to_vec();
     let asked = Asked { method: parts.method, headers: parts.headers, name, shown };
     match place.machine.clone() {
-        Machine::Here(visitor) => here(&connection, &place, visitor, asked).await,
+        Machine::Here(visitor) => here(&connection, &place, &visitor, asked).await,
         Machine::There(_) => there(&place, asked).await,
     }
 }
@@ -91,9 +91,9 @@ enum Opened {
     Long(Content, Box<Plan>),
 }
 
-async fn here(connection: &Connection, place: &Place, visitor: Visitor, asked: Asked) -> Answer {
+async fn here(connection: &Connection, place: &Place, visitor: &Visitor, asked: Asked) -> Answer {
     let started = Instant::now();
-    let (permit, slot) = reading(&visitor).await.map_err(|no| place.say(no))?;
+    let (permit, slot) = reading(visitor).await.map_err(|no| place.say(no))?;
     let (root, path) = (permit.root().clone(), place.path.clone());
     let opened = spawn_blocking(move || open(&mut || Content::open(&root, &path), &asked))
         .await
@@ -118,9 +118,9 @@ async fn here(connection: &Connection, place: &Place, visitor: Visitor, asked: A
             return Err(place.say(failure));
         }
     };
-    let stay = Stay::begin(&visitor, connection)?;
+    let stay = Stay::begin(visitor, connection)?;
     let (outlet, streamed) = stream(CHUNKS_WAITING_MAX, plan.len);
-    let (pieces, path) = (plan.pieces, place.path.clone());
+    let (visitor, pieces, path) = (visitor.clone(), plan.pieces, place.path.clone());
     spawn_blocking(move || {
         let (outcome, bytes) = send(&content, &pieces, outlet);
         let duration = started.elapsed();
