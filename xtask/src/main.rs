@@ -81,8 +81,8 @@ fn test() -> Result<()> {
 fn test_peers() -> Result<()> {
     let of_towline = ["test", "--locked", "--package", "towline"];
     cargo(&[&of_towline[..], &["--test", "classic", "--test", "peers"]].concat())?;
-    let resume = [&of_towline[..], &["--test", "resume"]].concat();
-    cargo_with(&resume, &[("TOW_THOROUGH", "1")])?;
+    let thorough = [&of_towline[..], &["--test", "resume", "--test", "dav"]].concat();
+    cargo_with(&thorough, &[("TOW_THOROUGH", "1")])?;
     let kills = [&of_towline[..], &["--test", "files", "kill::"]].concat();
     cargo_with(&kills, &[("TOWLINE_KILLS", "1000")])
 }

@@ -7,6 +7,8 @@ mod http;
 
 #[path = "dav/locks.rs"]
 mod locks;
+#[path = "dav/peers.rs"]
+mod peers;
 #[path = "dav/replace.rs"]
 mod replace;
 
@@ -74,6 +76,11 @@ impl House {
     }
 }
 
+/// Whether there is time for more than what every run does.
+fn is_thorough() -> bool {
+    std::env::var_os("TOW_THOROUGH").is_some()
+}
+
 fn prop(inner: &str) -> String {
     format!("<propfind xmlns='DAV:'><prop>{inner}</prop></propfind>")
 }
@@ -84,7 +91,7 @@ fn check_litmus(host: &Machine, me: &Visitor, base: &str) {
         .sh(r#"exec litmus -k "$URL" me "$PASSWORD""#)
         .env("URL", format!("http://{}{base}", me.address))
         .env("PASSWORD", me.password())
-        .cwd(&host.home())
+        .cwd(host.home())
         .run()
         .ok();
     let out = done.out();
@@ -285,7 +292,7 @@ fn a_put_that_is_cut_keeps_the_old_file() {
     let old = noise(300_000, 1);
     house.host.write("a", &old);
     let new = noise(400_000, 2);
-    let cuts: u64 = if std::env::var_os("TOW_THOROUGH").is_some() { 200 } else { 20 };
+    let cuts: u64 = if is_thorough() { 200 } else { 20 };
     for seed in 0..cuts {
         let at = noise(4, seed + 3).iter().fold(0, |sum, byte| sum * 256 + usize::from(*byte))
             % new.len();
