@@ -20,7 +20,7 @@ const DIRECTIONS: [(&str, &[&str]); 8] = [
 ];
 
 /// Who may name the file system besides tow-host, and what for: never for a peer.
-const OWN_FILES: [(&str, &str); 13] = [
+const OWN_FILES: [(&str, &str); 14] = [
     ("crates/towline/src/reference.rs", "the command reference, in a test"),
     ("crates/tow-net/src/listen.rs", "its own Unix socket"),
     ("crates/tow-node/src/state.rs", "the state directory"),
@@ -30,6 +30,7 @@ const OWN_FILES: [(&str, &str); 13] = [
     ("crates/tow-node/src/audit.rs", "the audit log"),
     ("crates/tow-node/src/audit/reader.rs", "the audit log"),
     ("crates/towline/src/account.rs", "the account's entry in /etc/passwd"),
+    ("crates/towline/src/local_peer.rs", "the kernel's tables of connections"),
     ("crates/towline/src/cmd/serve.rs", "the certificate named on the command line"),
     ("crates/towline/src/cmd/doctor", "the set-up that it is about"),
     ("crates/towline/src/cmd/classic/file_server.rs", "the file named on the command line"),

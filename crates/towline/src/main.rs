@@ -13,6 +13,7 @@ mod encoding;
 mod escape;
 mod failure;
 mod home;
+mod local_peer;
 mod output;
 mod progress;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tow_net::WebStream;
@@ -15,6 +16,7 @@ use tow_web::{Door, Options, Remote};
 use crate::args::OpenArgs;
 use crate::client::{self, Here};
 use crate::failure::Failure;
+use crate::local_peer;
 use crate::output::{self, Quiet};
 
 #[derive(Serialize)]
@@ -50,7 +52,7 @@ pub(crate) fn run(args: OpenArgs, quiet: Quiet) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Only programs of this machine reach the port, and of them only who has the link gets in.
+/// Only programs of this user are listened to, and of them only who has the link gets in.
 async fn accept(
     listener: &TcpListener,
     door: &Door,
@@ -58,6 +60,7 @@ async fn accept(
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<(), Failure> {
+    let address = listener.local_addr()?;
     loop {
         let (stream, from): (_, SocketAddr) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -72,6 +75,12 @@ async fn accept(
         }
         let (door, remote, stop) = (door.clone(), remote.clone(), stop.clone());
         tasks.spawn(async move {
+            let user = rustix::process::geteuid().as_raw();
+            let is_ours = spawn_blocking(move || local_peer::is_of(user, from, address)).await;
+            if !is_ours.unwrap_or(false) {
+                tracing::warn!(%from, "a program of another user came to the port, and was not let in");
+                return;
+            }
             door.serve_tunnel(WebStream::plain(stream), from, remote, stop).await;
         });
     }
@@ -89,8 +98,8 @@ fn announce(args: &OpenArgs, quiet: Quiet, host: &str, link: String) -> Result<(
     Ok(output::line(&link)?)
 }
 
-/// The link is good once and reaches only this machine's own port, so a list of processes may show
-/// it for a moment; whoever takes it first is seen, because then the browser is not let in.
+/// A list of processes may show the link for a moment, but it is good once, and only for programs of
+/// this user: they could start a browser themselves.
 fn open_browser(link: &str) -> bool {
     let has_screen =
         ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
