@@ -54,7 +54,24 @@ fn whoever_signs_out_ends_what_goes_on_by_their_shares() {
     let answer = http::read(waiting, "GET");
     assert_ne!(answer.status, 200, "{answer:?}");
     assert_eq!(visitor.ask("GET", "/api/v1/me", &[], b"").status, 401);
+    tow_testkit::until("it is in the log", || {
+        host.audit().iter().any(|line| line["what"] == "signout")
+    });
     let left = shares(&host);
     let _ = host.tow(["kill", ".", &id]).run();
     assert_eq!(left.len(), 0);
+}
+
+#[test]
+fn what_holds_the_keys_of_the_node_or_what_a_login_runs_is_not_shared() {
+    let (host, node) = node();
+    let giver = Visitor::sign_in(&host, &node, &[]);
+    let ask = |path: &str, may: &str| {
+        let what = json!({"path": path, "may": [may], "for_secs": 600}).to_string();
+        giver.ask("POST", "/api/v1/shares", &[], what.as_bytes())
+    };
+    for may in ["read", "write"] {
+        let refused = ask("/", may);
+        assert_eq!((refused.status, refused.refusal().as_str()), (403, "PermissionDenied"));
+    }
 }

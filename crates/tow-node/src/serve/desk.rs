@@ -174,6 +174,8 @@ impl Desk {
         }
         self.0.links.cut(&id);
         share::end_of_giver(&self.0, id);
+        let done = Done { outcome: Outcome::Ok, bytes: 0, duration: Duration::ZERO };
+        visitor.audit("signout", Vec::new(), &done);
     }
 }
 

@@ -144,6 +144,8 @@ struct Shared {
     agent: String,
     account: Account,
     root: PathBuf,
+    /// Where the node keeps its keys, and those of others.
+    own_dirs: [PathBuf; 2],
     uid: u32,
     gate: Gate,
     keys: Mutex<Keys>,
@@ -188,6 +190,7 @@ impl Node {
             machine: config.machine,
             agent: config.agent,
             root: config.root.unwrap_or_else(|| PathBuf::from("/")),
+            own_dirs: [state.layout().config.clone(), state.layout().state.clone()],
             account: config.account,
             uid: rustix::process::geteuid().as_raw(),
             gate: Gate::new(limits),

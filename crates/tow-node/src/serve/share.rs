@@ -62,7 +62,7 @@ pub(super) async fn share(
     }
     let (root, root_identity, session, name) = match what {
         What::Path(path) => {
-            let root = directory(peer, path, rights).await?;
+            let root = directory(shared, peer, path, rights).await?;
             let name = root.file_name().map(|name| name.to_string_lossy().into_owned());
             let identity = Root::open(&root, &root)?.identity()?;
             (root, Some(identity), None, name.unwrap_or_else(|| "/".to_owned()))
@@ -106,7 +106,12 @@ pub(super) async fn share(
 }
 
 /// The real path of a directory that may be shared with these rights.
-async fn directory(peer: &Peer, path: ByteString, rights: Rights) -> Result<PathBuf, Refusal> {
+async fn directory(
+    shared: &Shared,
+    peer: &Peer,
+    path: ByteString,
+    rights: Rights,
+) -> Result<PathBuf, Refusal> {
     let allowed = Right::together([Right::Read, Right::Write]);
     if rights == Rights::default() || !is_within(rights, allowed) {
         return Err(Code::BadArgument.into());
@@ -119,13 +124,25 @@ async fn directory(peer: &Peer, path: ByteString, rights: Rights) -> Result<Path
         root = Some(peer.grant.write(now())?.root().clone());
     }
     let root = root.ok_or(Code::BadArgument)?;
-    let found = tokio::task::spawn_blocking(move || stat(&root, &path, Links::Follow))
-        .await
-        .map_err(|_| Refusal::from(Code::Internal))??;
-    if found.kind != EntryKind::Dir {
-        return Err(Refusal::about(Code::NotADirectory, found.path));
-    }
-    Ok(Path::new(std::ffi::OsStr::from_bytes(found.path.as_bytes())).to_owned())
+    let own = shared.own_dirs.clone();
+    // What a login runs is in it: who may write there may do everything.
+    let home = rights.write.then(|| shared.account.home.clone());
+    tokio::task::spawn_blocking(move || {
+        let found = stat(&root, &path, Links::Follow)?;
+        if found.kind != EntryKind::Dir {
+            return Err(Refusal::about(Code::NotADirectory, found.path));
+        }
+        let dir = Path::new(std::ffi::OsStr::from_bytes(found.path.as_bytes())).to_owned();
+        let real = |path: &PathBuf| path.canonicalize().ok();
+        let touches = |own: PathBuf| own.starts_with(&dir) || dir.starts_with(&own);
+        let is_ours = own.iter().filter_map(real).any(touches);
+        match is_ours || home.iter().filter_map(real).any(|home| home.starts_with(&dir)) {
+            true => Err(Refusal::about(Code::PermissionDenied, found.path)),
+            false => Ok(dir),
+        }
+    })
+    .await
+    .map_err(|_| Refusal::from(Code::Internal))?
 }
 
 /// Whether this session may be shared with these rights.
