@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tow_host::beneath::Root;
-use tow_proto::message::Rights;
+use tow_proto::message::{Exists, Rights, Write as WriteRequest};
 use tow_proto::{Code, Refusal};
 
 use crate::identity::KeyId;
@@ -30,6 +30,16 @@ pub struct Grant {
     expires: Option<SystemTime>,
     end: Option<SystemTime>,
     session: Option<String>,
+    fills: Fills,
+}
+
+/// What whoever may write does to what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fills {
+    /// Whatever they like.
+    Anything,
+    /// Nothing: a drop box takes what is new.
+    NewNames,
 }
 
 /// Leave to do what `K` stands for, at the time it was asked for.
@@ -40,6 +50,7 @@ pub struct Permit<K> {
     rights: Rights,
     expires: Option<SystemTime>,
     session: Option<String>,
+    fills: Fills,
     _kind: PhantomData<K>,
 }
 
@@ -117,6 +128,10 @@ impl Grant {
                 _ => record.expires,
             },
             session: record.session.clone(),
+            fills: match record.holder {
+                Holder::Share if !record.rights.read => Fills::NewNames,
+                _ => Fills::Anything,
+            },
         })
     }
 
@@ -135,6 +150,7 @@ impl Grant {
             expires: None,
             end: None,
             session: None,
+            fills: Fills::Anything,
         })
     }
 
@@ -188,6 +204,19 @@ impl Grant {
         self.permit(Right::Write, now)
     }
 
+    /// Leave to change what is there already, which a drop box does not give.
+    ///
+    /// # Errors
+    /// `NoRight`, `ExpiredKey`.
+    pub fn change(&self, now: SystemTime) -> Result<Permit<Write>, Refusal> {
+        match self.fills {
+            Fills::Anything => self.write(now),
+            Fills::NewNames => {
+                Err(Refusal { right: Some(Right::Read.to_string()), ..Code::NoRight.into() })
+            }
+        }
+    }
+
     /// Leave to run programs, as the user who runs the node.
     ///
     /// # Errors
@@ -229,6 +258,7 @@ impl Grant {
             rights: self.rights,
             expires: self.expires,
             session: self.session.clone(),
+            fills: self.fills,
             _kind: PhantomData,
         })
     }
@@ -242,6 +272,15 @@ impl Permit<Read> {
 }
 
 impl Permit<Write> {
+    /// The request as far as it is allowed: into a drop box goes only what has a new name.
+    #[must_use]
+    pub fn narrow(&self, write: WriteRequest) -> WriteRequest {
+        match self.fills {
+            Fills::Anything => write,
+            Fills::NewNames => WriteRequest { exists: Exists::Keep, ..write },
+        }
+    }
+
     /// The directory that everything is opened beneath.
     pub fn root(&self) -> &Root {
         &self.root

@@ -112,6 +112,19 @@ fn a_drop_box_takes_and_tells_nothing() {
         assert_eq!(get(&visitor, &format!("/api/v1/files{path}")), 403, "{path}");
     }
     assert_eq!(get(&visitor, "/api/v1/archive?path=/"), 403);
+    // What is there stays as it is, and tells nothing of itself.
+    assert_eq!(visitor.ask("PUT", "/api/v1/files/there.txt", &[], b"mine now").status, 409);
+    let file = "/api/v1/files/there.txt";
+    assert_eq!(visitor.ask("PATCH", file, &[], b"{}").status, 403);
+    assert_eq!(visitor.ask("DELETE", file, &[], b"").status, 403);
+    let away = json!({"from": "/there.txt", "to": "/gone.txt"});
+    assert_eq!(post(&visitor, "/api/v1/move", &away), 403);
+    for method in ["DELETE", "PROPPATCH", "PUT"] {
+        let body: &[u8] = if method == "DELETE" { b"" } else { b"x" };
+        let answer = visitor.ask(method, "/dav/there.txt", &[], body);
+        assert!(matches!(answer.status, 400..500), "{method}: {}", answer.status);
+    }
+    assert_eq!(fs::read(&there).unwrap(), b"mine");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(super) async fn rename(
     link: &mut Link,
     request: Move,
 ) -> Result<Served, ChannelError> {
-    let root = peer.grant.write(now())?.root().clone();
+    let root = peer.grant.change(now())?.root().clone();
     let _slot = shared.slots.take(peer)?;
     let existing = if request.replace { Existing::Replaced } else { Existing::Kept };
     let Move { from, to, .. } = request;
@@ -49,7 +49,7 @@ pub(super) async fn remove(
     link: &mut Link,
     request: Remove,
 ) -> Result<Served, ChannelError> {
-    let root = peer.grant.write(now())?.root().clone();
+    let root = peer.grant.change(now())?.root().clone();
     let _slot = shared.slots.take(peer)?;
     let scope = if request.recursive { Scope::Tree } else { Scope::One };
     let missing = if request.force { Missing::Fine } else { Missing::Refused };
@@ -90,7 +90,7 @@ pub(super) async fn set(
     link: &mut Link,
     request: Set,
 ) -> Result<Served, ChannelError> {
-    let root = peer.grant.write(now())?.root().clone();
+    let root = peer.grant.change(now())?.root().clone();
     let _slot = shared.slots.take(peer)?;
     let Set { path, mode, mtime } = request;
     let reply = on_thread(link, move |_| files::set(&root, &path, mode, mtime)).await?;

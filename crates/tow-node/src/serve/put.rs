@@ -17,7 +17,7 @@ pub(super) async fn put(
     link: &mut Link,
     request: Put,
 ) -> Result<Served, ChannelError> {
-    let root = peer.grant.write(now())?.root().clone();
+    let root = peer.grant.change(now())?.root().clone();
     // What is there is told only to those who may read it; who may not can't have it compared.
     let reads = peer.grant.read(now());
     let tells = if reads.is_ok() { Tells::What } else { Tells::Nothing };

@@ -20,7 +20,8 @@ pub(super) async fn write(
     link: &mut Link,
     request: Write,
 ) -> Result<Served, ChannelError> {
-    let root = peer.grant.write(now())?.root().clone();
+    let permit = peer.grant.write(now())?;
+    let (root, request) = (permit.root().clone(), permit.narrow(request));
     let _slot = shared.slots.take(peer)?;
     let (owner, last) = (peer.owner(), request.last);
     let upload = on_thread(link, move |_| Upload::begin(&root, &request, &owner)).await?;

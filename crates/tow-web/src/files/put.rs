@@ -137,7 +137,7 @@ async fn write_here(
     let begun = async {
         let (permit, slot) = writing(visitor).await?;
         let stay = Stay::begin(visitor, connection)?;
-        let (root, owner) = (permit.root().clone(), visitor.owner());
+        let (root, owner, write) = (permit.root().clone(), visitor.owner(), permit.narrow(write));
         Ok::<_, Failure>((begin(root, write, owner).await?, slot, stay))
     };
     let (upload, _slot, _stay) = match begun.await {

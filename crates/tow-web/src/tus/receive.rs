@@ -54,6 +54,7 @@ async fn here(
     let (permit, slot) = visitor.write()?;
     let presence = visitor.enter()?;
     let mut entry = Entry::new(visitor, part.path.clone());
+    let part = permit.narrow(part);
     let (root, owner, size) = (permit.root().clone(), visitor.owner(), part.size);
     let begun = on_thread(move || Upload::begin(&root, &part, &owner)).await;
     let upload = begun.inspect_err(|refusal| entry.refused(refusal))?;
