@@ -31,10 +31,20 @@ pub(crate) fn messages() -> Vec<Message> {
     let heads = transfers::messages();
     let of_writing = writing::messages();
     let of_sharing = sharing::messages();
-    [first_heads(), requests(), of_sessions, of_files(), of_writing, of_sharing, of_transfers(), heads, parts()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        first_heads(),
+        requests(),
+        of_sessions,
+        of_files(),
+        of_writing,
+        of_sharing,
+        of_transfers(),
+        heads,
+        parts(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Whether `text` is read as a message of the type called `kind`.
