@@ -24,7 +24,8 @@ pub(crate) fn build() -> Result<()> {
 }
 
 /// Every flow of the page in Chromium, against a node of its own. Screenshots are left in
-/// `web/e2e/shots`.
+/// `web/e2e/shots`. Its limits of time are wide: how fast it is, a quiet machine says
+/// (docs/BENCHMARKS.md).
 pub(crate) fn e2e() -> Result<()> {
     super::cargo(&["build", "--locked", "--package", "towline"])?;
     let mut specs: Vec<_> = fs::read_dir(directory().join("e2e"))?
@@ -42,6 +43,7 @@ pub(crate) fn e2e() -> Result<()> {
         let variables = [
             ("TOW_URL", url.as_str()),
             ("TOW_LINK", &link),
+            ("TOW_LOADED", "1"),
             ("TOW_BIN", &tow.to_string_lossy()),
             ("TOWLINE_HOME", &home.to_string_lossy()),
         ];
