@@ -83,8 +83,18 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new() -> Result<Self> {
-        let target = std::env::current_exe()?;
-        let tow = target.parent().context("a directory of programs")?.join("tow");
+        let this = std::env::current_exe()?;
+        Self::of(this.parent().context("a directory of programs")?.join("tow"))
+    }
+
+    /// The same with `tow` as it ships.
+    pub(crate) fn of_release() -> Result<Self> {
+        let this = std::env::current_exe()?;
+        let target = this.ancestors().nth(2).context("a target directory")?;
+        Self::of(target.join("release/tow"))
+    }
+
+    fn of(tow: PathBuf) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("tow-demo-{}", std::process::id()));
         fs::DirBuilder::new()
             .mode(0o700)

@@ -37,10 +37,11 @@ fn main() -> Result<()> {
         "test-peers" => test_peers(),
         "bench" => bench(&args[1..]),
         "demo" => demo::demo(),
+        "page-speed" => web::page_speed(),
         "web-build" => web::build(),
         _ => {
             let steps = STEPS.map(|(name, _)| name).join("|");
-            bail!("usage: cargo x {steps}|ci|test-peers|bench [CASE]…|demo|web-build")
+            bail!("usage: cargo x {steps}|ci|test-peers|bench [CASE]…|demo|web-build|page-speed")
         }
     }
 }

@@ -28,28 +28,45 @@ pub(crate) fn build() -> Result<()> {
 /// (docs/BENCHMARKS.md).
 pub(crate) fn e2e() -> Result<()> {
     super::cargo(&["build", "--locked", "--package", "towline"])?;
+    for spec in specs()? {
+        try_in_browser(&spec, &Stage::new()?, &[("TOW_LOADED", "1")])?;
+    }
+    Ok(())
+}
+
+/// How fast the page is: the flows that have a limit of time, with `tow` as it ships.
+pub(crate) fn page_speed() -> Result<()> {
+    super::cargo(&["build", "--release", "--locked", "--package", "towline"])?;
+    for spec in ["speed.spec.ts", "page.spec.ts"] {
+        try_in_browser(spec, &Stage::of_release()?, &[])?;
+    }
+    Ok(())
+}
+
+fn specs() -> Result<Vec<String>> {
     let mut specs: Vec<_> = fs::read_dir(directory().join("e2e"))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".spec.ts"))
         .collect();
     specs.sort();
-    for spec in specs {
-        let stage = Stage::new()?;
-        let node = Node::start(&stage)?;
-        let invitation = stage.output("machine", &["invite", "--json"])?;
-        let link = text_after(&invitation, "\"ticket\":\"").context("no ticket")?;
-        let url = format!("http://{}/", node.address);
-        let (home, tow) = (stage.path("machine"), stage.tow_path());
-        let variables = [
-            ("TOW_URL", url.as_str()),
-            ("TOW_LINK", &link),
-            ("TOW_LOADED", "1"),
-            ("TOW_BIN", &tow.to_string_lossy()),
-            ("TOWLINE_HOME", &home.to_string_lossy()),
-        ];
-        npm(&["run", "e2e", "--", &spec], &variables)?;
-    }
-    Ok(())
+    Ok(specs)
+}
+
+fn try_in_browser(spec: &str, stage: &Stage, more: &[(&str, &str)]) -> Result<()> {
+    let node = Node::start(stage)?;
+    let invitation = stage.output("machine", &["invite", "--json"])?;
+    let link = text_after(&invitation, "\"ticket\":\"").context("no ticket")?;
+    let url = format!("http://{}/", node.address);
+    let (home, tow) = (stage.path("machine"), stage.tow_path());
+    let (home, tow) = (home.to_string_lossy(), tow.to_string_lossy());
+    let mut variables = vec![
+        ("TOW_URL", url.as_str()),
+        ("TOW_LINK", &link),
+        ("TOW_BIN", &tow),
+        ("TOWLINE_HOME", &home),
+    ];
+    variables.extend(more);
+    npm(&["run", "e2e", "--", spec], &variables)
 }
 
 fn npm(args: &[&str], variables: &[(&str, &str)]) -> Result<()> {
