@@ -56,6 +56,7 @@ tools:
 	@$(call need,litmus,litmus)
 	@$(call need,cadaver,cadaver)
 	@$(call need,rclone,rclone)
+	@$(call need,unzip,unzip)
 	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 	@cargo deny --version >/dev/null 2>&1 || $(QUICKLY) cargo install --locked cargo-deny@0.20.2
