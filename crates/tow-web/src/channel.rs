@@ -43,6 +43,8 @@ async fn open(State(connection): State<Connection>, request: Request) -> Answer 
         Ok(upgrade) => upgrade,
         Err(rejection) => return Ok(rejection.into_response()),
     };
+    // It has a heartbeat of its own.
+    connection.leisure.give();
     Ok(upgrade
         .protocols(["tow1"])
         .max_message_size(MESSAGE_LEN_MAX)

@@ -194,6 +194,7 @@ pub(crate) async fn check_host(
     request: Request,
     next: Next,
 ) -> Response<Body> {
+    connection.leisure.end();
     let headers = request.headers();
     let mut hosts = headers.get_all(header::HOST).into_iter();
     let (Some(named), None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next())

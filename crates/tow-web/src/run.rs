@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
@@ -54,7 +54,7 @@ enum Line<'a> {
     Exit(&'a ExitRecord),
 }
 
-async fn run(guest: Guest, request: Request) -> Answer {
+async fn run(State(connection): State<Connection>, guest: Guest, request: Request) -> Answer {
     let mut asked: Asked = json_of(request.into_body()).await?;
     let stdin = asked.stdin.take();
     let place = Place::of_path(guest.machine, b"/");
@@ -63,13 +63,15 @@ async fn run(guest: Guest, request: Request) -> Answer {
         return Err(NO_STDIN);
     }
     let run = request_of(&place, asked, stdin.is_some())?;
-    let connection = place.machine.connect().await.map_err(|error| place.say(error))?;
-    let remote = Remote::start_on(connection, run).await.map_err(|error| place.say(error))?;
+    let link = place.machine.connect().await.map_err(|error| place.say(error))?;
+    let remote = Remote::start_on(link, run).await.map_err(|error| place.say(error))?;
     if detach {
         let answer = json(StatusCode::ACCEPTED, &Session { session: remote.session() });
         remote.finish().await;
         return Ok(answer);
     }
+    // A program waits for who looks at it, as it does in a terminal.
+    connection.leisure.give();
     let (outlet, streamed) = stream(LINES_WAITING_MAX, None);
     tokio::spawn(async move {
         let mut running = Running::new(remote, outlet, stdin);

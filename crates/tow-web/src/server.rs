@@ -15,7 +15,7 @@ use tow_node::serve::{Visit, Web};
 use crate::archive::Crcs;
 use crate::dav::Dav;
 use crate::machine::{House, Remote};
-use crate::patience::{Counted, HEAD_MAX};
+use crate::patience::{Counted, HEAD_MAX, Leisure};
 use crate::router;
 use crate::throttle::Throttle;
 use crate::tus::Forgotten;
@@ -49,6 +49,8 @@ pub(crate) struct Connection {
     pub(crate) from: SocketAddr,
     pub(crate) is_tls: bool,
     pub(crate) place: Option<Arc<Mutex<Place>>>,
+    /// For answers whose reader is not hurried.
+    pub(crate) leisure: Leisure,
     pub(crate) stop: CancellationToken,
     /// Ends it at once: who is at the other end may do nothing any more.
     pub(crate) cut: CancellationToken,
@@ -96,6 +98,7 @@ impl Door {
             from,
             is_tls,
             place,
+            leisure: Leisure::default(),
             stop,
             cut,
         }
@@ -136,9 +139,10 @@ impl Connection {
 
 async fn serve(stream: WebStream, connection: Connection) {
     let (stop, cut) = (connection.stop.clone(), connection.cut.clone());
+    let leisure = connection.leisure.clone();
     let router = router::router(connection);
     let service = TowerToHyperService::new(router);
-    let (stream, patience) = Counted::new(stream);
+    let (stream, patience) = Counted::new(stream, leisure);
     let mut builder = http1::Builder::new();
     builder
         .timer(patience)
