@@ -14,8 +14,8 @@ need = command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-
 test: tools
 	cargo x ci
 
-# The long ones: the text's own programs in Python and everybody's on terminals, links that are cut at every
-# byte, and a thousand kills at any moment.
+# The long ones: the text's own programs in Python, everybody's on terminals and tus-js-client, links that are
+# cut at every byte, and a thousand kills at any moment.
 test-peers: tools
 	cargo x test-peers
 

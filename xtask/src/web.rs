@@ -23,6 +23,14 @@ pub(crate) fn build() -> Result<()> {
     npm(&["run", "build"], &[])
 }
 
+/// Installs what the page is made of, where nobody has yet.
+pub(crate) fn install_if_missing() -> Result<()> {
+    if directory().join("node_modules").is_dir() {
+        return Ok(());
+    }
+    npm(&["ci", "--no-audit", "--no-fund"], &[])
+}
+
 /// Every flow of the page in Chromium, against a node of its own. Screenshots are left in
 /// `web/e2e/shots`. Its limits of time are wide: how fast it is, a quiet machine says
 /// (docs/BENCHMARKS.md).
