@@ -91,9 +91,7 @@ impl Guest {
                 connection.throttle.count(connection.from.ip(), now);
             }
         })?;
-        if !connection.prove() {
-            return Err(Code::Busy.into());
-        }
+        connection.prove(&machine)?;
         Ok(Self { machine, secret, by })
     }
 }

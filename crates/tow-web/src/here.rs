@@ -46,22 +46,19 @@ pub(crate) struct Stay {
 }
 
 impl Stay {
-    /// Counts as a link of the key.
-    ///
-    /// # Errors
-    /// `Busy`, or the key is not what it was.
-    pub(crate) fn begin(visitor: &Visitor, connection: &Connection) -> Result<Self, Refusal> {
-        let presence = visitor.enter()?;
-        let (done, cut) = (CancellationToken::new(), connection.cut.clone());
+    /// Begins on a connection that is the visitor's.
+    pub(crate) fn begin(visitor: &Visitor, connection: &Connection) -> Self {
+        let (removed, cut) = (connection.removing(), connection.cut.clone());
+        let done = CancellationToken::new();
         let (ended, expires) = (done.clone(), visitor.grant().expires());
         tokio::spawn(async move {
             tokio::select! {
-                () = presence.removed() => cut.cancel(),
+                () = removed.cancelled() => cut.cancel(),
                 () = until(expires) => cut.cancel(),
                 () = ended.cancelled() => {}
             }
         });
-        Ok(Self { _done: done.drop_guard() })
+        Self { _done: done.drop_guard() }
     }
 }
 

@@ -2,19 +2,21 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tow_net::WebStream;
 use tow_net::gate::Place;
-use tow_node::serve::{Visit, Web};
+use tow_node::identity::KeyId;
+use tow_node::serve::{Presence, Visit, Visitor, Web};
+use tow_proto::{Code, Refusal};
 
 use crate::archive::Crcs;
 use crate::dav::Dav;
-use crate::machine::{House, Remote};
+use crate::machine::{House, Machine, Remote};
 use crate::patience::{Counted, HEAD_MAX, Leisure};
 use crate::router;
 use crate::throttle::Throttle;
@@ -49,11 +51,23 @@ pub(crate) struct Connection {
     pub(crate) from: SocketAddr,
     pub(crate) is_tls: bool,
     pub(crate) place: Option<Arc<Mutex<Place>>>,
+    entered: Arc<Mutex<Option<Entered>>>,
     /// For answers whose reader is not hurried.
     pub(crate) leisure: Leisure,
     pub(crate) stop: CancellationToken,
+    /// Ends it with the answer that is being sent: the node stops, or whose connection it is was
+    /// removed.
+    leave: CancellationToken,
     /// Ends it at once: who is at the other end may do nothing any more.
     pub(crate) cut: CancellationToken,
+}
+
+/// Whose connection it is: of whoever proved themselves last.
+struct Entered {
+    key: Option<KeyId>,
+    /// One of the links that a key may have.
+    presence: Presence,
+    _watched: DropGuard,
 }
 
 impl Door {
@@ -98,7 +112,9 @@ impl Door {
             from,
             is_tls,
             place,
+            entered: Arc::default(),
             leisure: Leisure::default(),
+            leave: stop.child_token(),
             stop,
             cut,
         }
@@ -128,17 +144,62 @@ impl Connection {
         self.stop.cancelled().await;
     }
 
-    /// Somebody known has asked: the connection leaves the budget of strangers. False where there
-    /// are too many.
-    pub(crate) fn prove(&self) -> bool {
-        let Some(place) = &self.place else { return true };
+    /// Somebody known has asked: the connection leaves the budget of strangers, and counts as a link
+    /// of their key.
+    ///
+    /// # Errors
+    /// `Busy`: there are too many, of the key or altogether. Or the key is not what it was.
+    pub(crate) fn prove(&self, machine: &Machine) -> Result<(), Refusal> {
+        if let Machine::Here(visitor) = machine {
+            self.enter(visitor)?;
+        }
+        let Some(place) = &self.place else { return Ok(()) };
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-        place.is_proved() || place.prove().is_ok()
+        if place.is_proved() {
+            return Ok(());
+        }
+        place.prove().map_err(|_| Code::Busy.into())
+    }
+
+    fn enter(&self, visitor: &Visitor) -> Result<(), Refusal> {
+        let (mut entered, key) = (self.entered(), visitor.grant().key());
+        if entered.as_ref().is_some_and(|entered| entered.key == key) {
+            return Ok(());
+        }
+        // Of one that can't be counted as this key's, the count as another's stays.
+        let presence = visitor.enter()?;
+        let (removed, leave) = (presence.removing(), self.leave.clone());
+        let watched = CancellationToken::new();
+        let left = watched.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = removed.cancelled() => leave.cancel(),
+                () = left.cancelled() => {}
+            }
+        });
+        *entered = Some(Entered { key, presence, _watched: watched.drop_guard() });
+        Ok(())
+    }
+
+    /// Cancelled when the key was removed whose connection this is; and where it is nobody's.
+    pub(crate) fn removing(&self) -> CancellationToken {
+        self.entered().as_ref().map_or_else(
+            || {
+                let nobody = CancellationToken::new();
+                nobody.cancel();
+                nobody
+            },
+            |entered| entered.presence.removing(),
+        )
+    }
+
+    fn entered(&self) -> MutexGuard<'_, Option<Entered>> {
+        self.entered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn serve(stream: WebStream, connection: Connection) {
-    let (stop, cut) = (connection.stop.clone(), connection.cut.clone());
+    let (leave, cut) = (connection.leave.clone(), connection.cut.clone());
     let leisure = connection.leisure.clone();
     let router = router::router(connection);
     let service = TowerToHyperService::new(router);
@@ -155,7 +216,7 @@ async fn serve(stream: WebStream, connection: Connection) {
     let ended = tokio::select! {
         ended = &mut served => ended,
         () = cut.cancelled() => return,
-        () = stop.cancelled() => {
+        () = leave.cancelled() => {
             served.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = &mut served => ended,

@@ -237,10 +237,10 @@ impl Visitor {
         self.shared.slots.take(&Peer::new(self.facts.grant.clone(), self.who))
     }
 
-    /// Resolves when the key is removed, for what does not go over [`Self::connect`].
+    /// Counts what does not go over [`Self::connect`] as a link of the visitor's key.
     ///
     /// # Errors
-    /// `Busy`: the key has too many links.
+    /// `Busy`: the key has too many links. Or it is not what it was.
     pub fn enter(&self) -> Result<Presence, Refusal> {
         let entry = self.shared.links.enter(self.facts.grant.key()).map_err(|_| Code::Busy)?;
         // The key may have been removed since it was looked up.
@@ -277,6 +277,11 @@ impl Presence {
     /// Resolves when the key was removed.
     pub async fn removed(&self) {
         self.0.removed().await;
+    }
+
+    /// The same for who can't hold it meanwhile: cancelled when the key was removed.
+    pub fn removing(&self) -> CancellationToken {
+        self.0.removing()
     }
 }
 

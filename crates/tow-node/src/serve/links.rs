@@ -80,6 +80,11 @@ impl Entry {
     pub(super) async fn removed(&self) {
         self.removed.cancelled().await;
     }
+
+    /// The same for who can't hold the entry meanwhile: cancelled when the key was removed.
+    pub(super) fn removing(&self) -> CancellationToken {
+        self.removed.clone()
+    }
 }
 
 impl Drop for Entry {

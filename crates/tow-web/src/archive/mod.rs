@@ -169,7 +169,7 @@ async fn source(
     match machine {
         Machine::Here(visitor) => {
             let (permit, slot) = reading(visitor).await?;
-            let stay = Stay::begin(visitor, connection)?;
+            let stay = Stay::begin(visitor, connection);
             held.visitor = Some((visitor.clone(), slot, stay));
             Ok(Source::Here(permit.root().clone()))
         }

@@ -9,6 +9,8 @@ use tow_host::files;
 use tow_node::ask::AskError;
 use tow_node::ask::ls::{Depth as Listed, ls};
 use tow_node::ask::stat::{Links, stat};
+use tow_node::grant::{Permit, Read};
+use tow_node::serve::Slot;
 use tow_proto::message::{Entry, EntryKind, StatReply};
 use tow_proto::{ByteString, Code};
 
@@ -18,7 +20,7 @@ use super::target::Target;
 use super::xml::{Name, elements, is_dav, parse};
 use super::{Call, Dav, Depth, XML_LEN_MAX};
 use crate::body;
-use crate::here::reading;
+use crate::here::{Stay, reading};
 use crate::machine::Machine;
 use crate::stream::{Outlet, Unread, stream};
 
@@ -32,13 +34,17 @@ pub(super) async fn propfind(call: Call, body: Body) -> Outcome {
     call.conditions().await?;
     let found = call.target.place.stat(Links::Follow).await?;
     let facts = Facts::of(&found).ok_or(Code::SpecialFile)?;
-    let Call { target, dav, .. } = call;
+    let Call { target, dav, connection, .. } = call;
     let mut first = format!("{HEAD}<D:multistatus xmlns:D=\"DAV:\">");
     describe(&mut first, &dav, &target, &facts, &wanted);
     let (outlet, mut streamed) = stream(PIECES_WAITING_MAX, None);
     let is_deep = depth == Depth::One && facts.is_dir;
+    let stay = match &target.place.machine {
+        Machine::Here(visitor) => Some(Stay::begin(visitor, &connection)),
+        Machine::There(_) => None,
+    };
     tokio::spawn(async move {
-        let inside = Inside { dav, target, wanted, out: first };
+        let inside = Inside { dav, target, wanted, out: first, reading: None, _stay: stay };
         inside.send(outlet, is_deep).await;
     });
     streamed.ready().await?;
@@ -73,6 +79,10 @@ struct Inside {
     target: Target,
     wanted: Wanted,
     out: String,
+    /// On this machine, and where there are many: leave to look at them, and a place among those who
+    /// are sent something, until all is sent.
+    reading: Option<(Permit<Read>, Slot)>,
+    _stay: Option<Stay>,
 }
 
 impl Inside {
@@ -94,12 +104,16 @@ impl Inside {
         }
     }
 
-    async fn list(&self) -> Result<Vec<Entry>, AskError> {
+    async fn list(&mut self) -> Result<Vec<Entry>, AskError> {
         let mut entries = Vec::new();
-        let mut connection = self.target.place.machine.connect().await?;
+        let machine = &self.target.place.machine;
+        let mut connection = machine.connect().await?;
         let path = self.target.on_machine();
         ls(&mut connection, path, Listed::Inside, |batch| entries.extend(batch)).await?;
-        self.target.place.machine.keep(connection);
+        machine.keep(connection);
+        if let Machine::Here(visitor) = machine {
+            self.reading = Some(reading(visitor).await?);
+        }
         Ok(entries)
     }
 
@@ -137,7 +151,7 @@ impl Inside {
         let unknown: Vec<_> = facts.iter().enumerate().filter_map(unknown).collect();
         let paths = unknown.iter().filter_map(|index| targets.get(*index));
         let paths: Vec<_> = paths.map(Target::on_machine).collect();
-        let looked = look(&self.target.place.machine, paths).await?;
+        let looked = self.look(paths).await?;
         for (index, found) in unknown.into_iter().zip(looked) {
             if let Some(facts) = facts.get_mut(index) {
                 *facts = Ok(found.as_ref().and_then(Facts::of));
@@ -155,40 +169,38 @@ impl Inside {
         };
         Ok(Some(Facts { is_dir, size: entry.size, mtime: entry.mtime, tag: None }))
     }
+
+    /// What is known of each path, or of what it leads to; `None` where nothing is there for the
+    /// visitor.
+    async fn look(&self, paths: Vec<ByteString>) -> Result<Vec<Option<StatReply>>, AskError> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Some((permit, _)) = &self.reading {
+            // They come from a listing that was asked for and recorded.
+            let root = permit.root().clone();
+            let looked = spawn_blocking(move || {
+                paths.iter().map(|path| files::stat(&root, path, Links::Follow).ok()).collect()
+            });
+            return looked.await.map_err(|_| AskError::Here(Code::Internal.into()));
+        }
+        let machine = &self.target.place.machine;
+        let mut connection = machine.connect().await?;
+        let mut looked = Vec::with_capacity(paths.len());
+        for path in paths {
+            looked.push(match stat(&mut connection, path, Links::Follow).await {
+                Ok(found) => Some(found),
+                Err(AskError::Refused(_)) => None,
+                Err(error) => return Err(error),
+            });
+        }
+        machine.keep(connection);
+        Ok(looked)
+    }
 }
 
 /// The listing does not say enough.
 struct Look;
-
-/// What is known of each path, or of what it leads to; `None` where nothing is there for the visitor.
-async fn look(
-    machine: &Machine,
-    paths: Vec<ByteString>,
-) -> Result<Vec<Option<StatReply>>, AskError> {
-    if paths.is_empty() {
-        return Ok(Vec::new());
-    }
-    if let Machine::Here(visitor) = machine {
-        // They come from a listing that was asked for and recorded.
-        let (permit, _slot) = reading(visitor).await?;
-        let root = permit.root().clone();
-        let looked = spawn_blocking(move || {
-            paths.iter().map(|path| files::stat(&root, path, Links::Follow).ok()).collect()
-        });
-        return looked.await.map_err(|_| AskError::Here(Code::Internal.into()));
-    }
-    let mut connection = machine.connect().await?;
-    let mut looked = Vec::with_capacity(paths.len());
-    for path in paths {
-        looked.push(match stat(&mut connection, path, Links::Follow).await {
-            Ok(found) => Some(found),
-            Err(AskError::Refused(_)) => None,
-            Err(error) => return Err(error),
-        });
-    }
-    machine.keep(connection);
-    Ok(looked)
-}
 
 #[derive(Debug)]
 #[expect(dead_code, reason = "it is shown by Debug")]

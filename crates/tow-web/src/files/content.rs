@@ -79,7 +79,7 @@ pub(crate) async fn get(
     let asked = Asked { method: parts.method, headers: parts.headers, name, shown };
     match place.machine.clone() {
         Machine::Here(visitor) => here(&connection, &place, &visitor, asked).await,
-        Machine::There(_) => there(&place, asked).await,
+        Machine::There(_) => there(&connection, &place, asked).await,
     }
 }
 
@@ -108,7 +108,7 @@ async fn here(connection: &Connection, place: &Place, visitor: &Visitor, asked: 
         Ok(Opened::Long(content, plan)) => (content, plan),
         Err(Failure::Refused(refusal)) if refusal.code == Code::IsADirectory => {
             drop(slot);
-            return list::list(place).await;
+            return list::list(connection, place).await;
         }
         Err(failure) => {
             if let Failure::Refused(refusal) = &failure {
@@ -118,7 +118,7 @@ async fn here(connection: &Connection, place: &Place, visitor: &Visitor, asked: 
             return Err(place.say(failure));
         }
     };
-    let stay = Stay::begin(visitor, connection)?;
+    let stay = Stay::begin(visitor, connection);
     let (outlet, streamed) = stream(CHUNKS_WAITING_MAX, plan.len);
     let (visitor, pieces, path) = (visitor.clone(), plan.pieces, place.path.clone());
     spawn_blocking(move || {
@@ -241,10 +241,10 @@ fn each(
     Ok(Sent::Steady)
 }
 
-async fn there(place: &Place, asked: Asked) -> Answer {
+async fn there(connection: &Connection, place: &Place, asked: Asked) -> Answer {
     let stat = place.stat(Links::Follow).await?;
     if stat.kind == EntryKind::Dir {
-        return list::list(place).await;
+        return list::list(connection, place).await;
     }
     let Plan { response, pieces, len } = plan(&asked, &stat, SystemTime::now())?;
     if pieces.is_empty() {

@@ -15,21 +15,23 @@ use tow_proto::{ByteString, Code, Refusal};
 
 use super::Place;
 use crate::answer::{Answer, Failure};
-use crate::here::reading;
+use crate::here::{Stay, reading};
 use crate::machine::Machine;
+use crate::server::Connection;
 use crate::stream::{Outlet, stream};
 
-pub(super) async fn list(place: &Place) -> Answer {
+pub(super) async fn list(connection: &Connection, place: &Place) -> Answer {
     let (outlet, mut streamed) = stream(PIECES_WAITING_MAX, None);
     match place.machine.clone() {
         Machine::Here(visitor) => {
             let started = Instant::now();
             let (permit, slot) = reading(&visitor).await.map_err(|no| place.say(no))?;
+            let stay = Stay::begin(&visitor, connection);
             let (root, path) = (permit.root().clone(), place.path.clone());
             spawn_blocking(move || {
                 let outcome = from_disk(&root, &path, outlet);
                 audit(&visitor, path, outcome, started);
-                drop(slot);
+                drop((slot, stay));
             });
         }
         Machine::There(_) => {

@@ -136,7 +136,7 @@ async fn write_here(
 ) -> (Result<Stored, Failure>, u64) {
     let begun = async {
         let (permit, slot) = writing(visitor).await?;
-        let stay = Stay::begin(visitor, connection)?;
+        let stay = Stay::begin(visitor, connection);
         let (root, owner, write) = (permit.root().clone(), visitor.owner(), permit.narrow(write));
         Ok::<_, Failure>((begin(root, write, owner).await?, slot, stay))
     };

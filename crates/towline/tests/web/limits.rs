@@ -7,9 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tow_testkit::Machine;
 
-use crate::Door;
-use crate::http::{Answer, read};
+use crate::http::{Answer, Visitor, read};
+use crate::{Door, TOW};
 
 fn connect(door: &Door) -> TcpStream {
     let stream = TcpStream::connect(door.me.address).unwrap();
@@ -150,5 +151,56 @@ fn one(stream: &mut TcpStream) -> u16 {
     String::from_utf8_lossy(&answer[9..12]).parse().unwrap()
 }
 
+#[test]
+fn a_key_that_has_its_connections_leaves_room_for_others_and_loses_them_with_its_end() {
+    let host = Machine::new(TOW);
+    let node = host.serve_with_descriptors(DESCRIPTORS);
+    let me = Visitor::sign_in(&host, &node, &[]);
+    let other = Visitor::sign_in(&host, &node, &[]);
+    let door = Door { me, _tunnel: None, node, host };
+    let _ = door.host.write("a", "0123456789");
+    let ask = |stream: &mut TcpStream, visitor: &Visitor| {
+        let head = format!("GET {} HTTP/1.1\r\nHost: {}", door.url("a"), visitor.address);
+        write!(stream, "{head}\r\n{}\r\n\r\n", visitor.bearer()).unwrap();
+    };
+    let status = |stream: &mut TcpStream| {
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        status
+    };
+    let mut open = Vec::new();
+    let refused = loop {
+        let mut stream = connect(&door);
+        ask(&mut stream, &door.me);
+        let status = status(&mut stream);
+        if &status != b"HTTP/1.1 200" {
+            break status;
+        }
+        open.push(stream);
+        assert!(open.len() <= OF_ONE_KEY, "nobody has kept them from it");
+    };
+    assert_eq!(&refused, b"HTTP/1.1 503");
+    assert_eq!(open.len(), OF_ONE_KEY);
+    let mut others = connect(&door);
+    ask(&mut others, &other);
+    assert_eq!(one(&mut others), 200, "they are another one's");
+    ask(&mut others, &door.me);
+    assert_eq!(&status(&mut others), b"HTTP/1.1 503", "nor may they come in by that");
+    let keys = door.host.tow(["keys", "--json"]).run().ok().json();
+    assert!(keys.iter().any(|key| key["links"] == 1), "it is still another one's");
+    let full = keys.iter().find(|key| key["links"] == OF_ONE_KEY).unwrap();
+    let _ = door.host.tow(["keys", "rm", full["id"].as_str().unwrap()]).run().ok();
+    for mut stream in open {
+        // Sooner than a connection ends that says nothing.
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let ended = stream.read_to_end(&mut Vec::new());
+        assert!(ended.is_ok(), "{ended:?}");
+    }
+}
+
+/// Open files of a node: half of what they allow is for strangers, half of the rest for proved
+/// connections, and a quarter of those for one key.
+const DESCRIPTORS: u32 = 256 + 80 * 2;
+const OF_ONE_KEY: usize = 80 / 2 / 4;
 const REQUESTS: usize = 10_000;
 const CLIENTS: usize = 20;
