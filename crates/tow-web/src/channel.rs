@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{FromRequestParts as _, Request, State};
+use axum::extract::{Extension, FromRequestParts as _, Request};
 use axum::response::IntoResponse as _;
 use axum::routing::any;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -24,7 +24,7 @@ use crate::answer::Answer;
 use crate::guest::{By, FOREIGN, Guest, is_own_origin};
 use crate::server::Connection;
 
-pub(crate) fn routes() -> Router<Connection> {
+pub(crate) fn routes() -> Router {
     Router::new().route("/api/v1/channel", any(open))
 }
 
@@ -33,13 +33,13 @@ struct Token {
     token: String,
 }
 
-async fn open(State(connection): State<Connection>, request: Request) -> Answer {
+async fn open(Extension(connection): Extension<Connection>, request: Request) -> Answer {
     let (mut parts, _) = request.into_parts();
     if !is_own_origin(&parts.headers, &connection) {
         return Err(FOREIGN);
     }
     let guest = Guest::of(&parts.method, &parts.headers, &connection)?;
-    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &connection).await {
+    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => upgrade,
         Err(rejection) => return Ok(rejection.into_response()),
     };

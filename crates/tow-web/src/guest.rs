@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{Extension, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use axum::middleware::Next;
@@ -41,22 +41,24 @@ pub(crate) enum By {
     Cookie,
 }
 
-impl FromRequestParts<Connection> for Guest {
+impl<S: Sync> FromRequestParts<S> for Guest {
     type Rejection = Failure;
 
-    async fn from_request_parts(
-        parts: &mut Parts,
-        connection: &Connection,
-    ) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Self::own(parts, parts.extensions.get::<Connection>().ok_or(Code::Internal)?)
+    }
+}
+
+impl Guest {
+    /// Who sends this head, and not a page of somebody else's.
+    pub(crate) fn own(parts: &Parts, connection: &Connection) -> Result<Self, Failure> {
         let guest = Self::of(&parts.method, &parts.headers, connection)?;
         if guest.by == By::Cookie {
             return Err(FOREIGN);
         }
         Ok(guest)
     }
-}
 
-impl Guest {
     /// Who sends this head. One with [`By::Cookie`] has still to show the page's token.
     pub(crate) fn of(
         method: &Method,
@@ -188,7 +190,7 @@ pub(crate) fn cookie_name(headers: &HeaderMap, connection: &Connection) -> Optio
 /// Refuses a request that does not name this machine: a name that was bent to our address by
 /// somebody else's DNS is somebody else's origin.
 pub(crate) async fn check_host(
-    State(connection): State<Connection>,
+    Extension(connection): Extension<Connection>,
     request: Request,
     next: Next,
 ) -> Response<Body> {

@@ -14,9 +14,8 @@ use crate::answer::{Answer, json};
 use crate::guest::Guest;
 use crate::machine::Machine;
 use crate::path::below_root;
-use crate::server::Connection;
 
-pub(crate) fn routes() -> Router<Connection> {
+pub(crate) fn routes() -> Router {
     Router::new().route("/api/v1/me", get(me))
 }
 

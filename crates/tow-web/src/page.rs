@@ -8,14 +8,13 @@ use axum::routing::get;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use crate::answer::{Answer, Failure};
-use crate::server::Connection;
 
 #[derive(RustEmbed)]
 #[folder = "../../web/dist"]
 #[allow_missing = true]
 struct Built;
 
-pub(crate) fn routes() -> Router<Connection> {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/", get(|headers: HeaderMap| async move { front(&headers) }))
         .route("/assets/{*path}", get(asset))

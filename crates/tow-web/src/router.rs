@@ -4,15 +4,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Response, StatusCode};
-use axum::middleware::{from_fn_with_state, map_request, map_response};
+use axum::middleware::{from_fn, map_request, map_response};
 
 use crate::answer::{Failure, seal};
 use crate::body::{JSON_LEN_MAX, pace};
-use crate::server::Connection;
 use crate::{archive, channel, dav, files, guest, me, page, run, sessions, shares, sign_in, tus};
 
-/// Everything that one connection may ask for.
-pub(crate) fn router(connection: Connection) -> Router {
+/// Everything that may be asked for; each request brings its `Connection` as an extension.
+pub(crate) fn router() -> Router {
     Router::new()
         .merge(page::routes())
         .merge(sign_in::routes())
@@ -29,9 +28,9 @@ pub(crate) fn router(connection: Connection) -> Router {
         .method_not_allowed_fallback(|| async { NOT_SO })
         .layer(DefaultBodyLimit::max(JSON_LEN_MAX))
         .layer(map_request(async |request: Request| pace(request)))
-        .layer(from_fn_with_state(connection.clone(), guest::check_host))
+        .layer(from_fn(guest::check_host))
         .layer(map_response(sealed))
-        .with_state(connection)
+        .with_state(())
 }
 
 async fn sealed(mut response: Response<Body>) -> Response<Body> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
@@ -21,7 +21,7 @@ use crate::guest::Guest;
 use crate::server::Connection;
 use crate::stream::{Outlet, stream};
 
-pub(crate) fn routes() -> Router<Connection> {
+pub(crate) fn routes() -> Router {
     Router::new().route("/api/v1/run", post(run))
 }
 
@@ -54,7 +54,11 @@ enum Line<'a> {
     Exit(&'a ExitRecord),
 }
 
-async fn run(State(connection): State<Connection>, guest: Guest, request: Request) -> Answer {
+async fn run(
+    Extension(connection): Extension<Connection>,
+    guest: Guest,
+    request: Request,
+) -> Answer {
     let mut asked: Asked = json_of(request.into_body()).await?;
     let stdin = asked.stdin.take();
     let place = Place::of_path(guest.machine, b"/");

@@ -4,7 +4,11 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -37,6 +41,7 @@ pub struct Door {
     dav: Dav,
     forgotten: Forgotten,
     crcs: Crcs,
+    router: Router,
 }
 
 /// What the requests of a connection share.
@@ -75,7 +80,8 @@ impl Door {
     pub fn new(options: Options) -> Self {
         let (throttle, forgotten) = (Throttle::default(), Forgotten::default());
         let (dav, crcs) = (Dav::default(), Crcs::default());
-        Self { options: Arc::new(options), throttle, dav, forgotten, crcs }
+        let (options, router) = (Arc::new(options), router::router());
+        Self { options, throttle, dav, forgotten, crcs, router }
     }
 
     /// Serves a connection to the port of a tunnel.
@@ -87,7 +93,7 @@ impl Door {
         stop: CancellationToken,
     ) {
         let connection = self.connection(House::There(remote), from, &stream, None, stop);
-        serve(stream, connection).await;
+        serve(stream, self.router.clone(), connection).await;
     }
 
     fn connection(
@@ -128,11 +134,12 @@ impl Web for Door {
         let place = Arc::new(Mutex::new(place));
         let house = House::Here(desk);
         let connection = self.connection(house, from, &stream, Some(place), stop);
+        let router = self.router.clone();
         Box::pin(async move {
             tokio::select! {
                 biased;
                 () = dropped.cancelled() => {}
-                () = serve(stream, connection) => {}
+                () = serve(stream, router, connection) => {}
             }
         })
     }
@@ -198,11 +205,14 @@ impl Connection {
     }
 }
 
-async fn serve(stream: WebStream, connection: Connection) {
+async fn serve(stream: WebStream, router: Router, connection: Connection) {
     let (leave, cut) = (connection.leave.clone(), connection.cut.clone());
     let leisure = connection.leisure.clone();
-    let router = router::router(connection);
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        router.call(request)
+    });
     let (stream, patience) = Counted::new(stream, leisure);
     let mut builder = http1::Builder::new();
     builder

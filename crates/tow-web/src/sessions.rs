@@ -18,10 +18,9 @@ use crate::body::json as json_of;
 use crate::files::Query;
 use crate::guest::Guest;
 use crate::machine::Machine;
-use crate::server::Connection;
 use crate::stream::{Outlet, stream};
 
-pub(crate) fn routes() -> Router<Connection> {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/api/v1/sessions", get(list))
         .route("/api/v1/sessions/{id}", delete(remove))

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{delete, get};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::machine::Machine;
 use crate::path::{below_root, on_machine};
 use crate::server::Connection;
 
-pub(crate) fn routes() -> Router<Connection> {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/api/v1/shares", get(list).post(make))
         .route("/api/v1/shares/{id}", delete(remove))
@@ -56,7 +56,7 @@ struct Listed {
 }
 
 async fn make(
-    State(connection): State<Connection>,
+    Extension(connection): Extension<Connection>,
     guest: Guest,
     headers: HeaderMap,
     body: Bytes,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Extension};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::post;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use crate::machine::{House, Machine};
 use crate::me::Me;
 use crate::server::Connection;
 
-pub(crate) fn routes() -> Router<Connection> {
+pub(crate) fn routes() -> Router {
     // It is kept for somebody whom nobody knows yet.
     let sign_in = post(sign_in).layer(DefaultBodyLimit::max(SIGN_IN_LEN_MAX));
     Router::new().route("/api/v1/signin", sign_in).route("/api/v1/signout", post(sign_out))
@@ -38,7 +38,11 @@ struct SignedIn {
     me: Me,
 }
 
-async fn sign_in(State(connection): State<Connection>, headers: HeaderMap, body: Bytes) -> Answer {
+async fn sign_in(
+    Extension(connection): Extension<Connection>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
     if !is_own_origin(&headers, &connection) {
         return Err(FOREIGN);
     }
@@ -68,7 +72,7 @@ fn take_in(connection: &Connection, asked: &SignIn) -> Result<VisitorSecret, Fai
 }
 
 async fn sign_out(
-    State(connection): State<Connection>,
+    Extension(connection): Extension<Connection>,
     guest: Guest,
     headers: HeaderMap,
 ) -> Answer {

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use axum::routing::get;
@@ -41,11 +41,15 @@ use crate::stream::stream;
 
 pub(crate) use self::zip::Crcs;
 
-pub(crate) fn routes() -> Router<Connection> {
+pub(crate) fn routes() -> Router {
     Router::new().route("/api/v1/archive", get(archive))
 }
 
-async fn archive(State(connection): State<Connection>, guest: Guest, request: Request) -> Answer {
+async fn archive(
+    Extension(connection): Extension<Connection>,
+    guest: Guest,
+    request: Request,
+) -> Answer {
     let (parts, _) = request.into_parts();
     let form = Form::of(Query::of(&parts.uri).value("format").unwrap_or("zip"))?;
     let paths = paths(&parts.uri)?;

@@ -1,7 +1,7 @@
 //! `GET`, `HEAD` and `PUT`: by the handlers of the API, after the locks have been asked.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request};
 use axum::http::{HeaderValue, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse as _;
 use tow_node::ask::ls::{Depth, ls};
@@ -21,7 +21,7 @@ pub(super) async fn get(call: Call) -> Outcome {
     }
     let uri = api(&call, "inline")?;
     let request = request(&call, uri, Body::empty());
-    Ok(files::get_content(State(call.connection), call.guest, request).await?)
+    Ok(files::get_content(Extension(call.connection), call.guest, request).await?)
 }
 
 /// Names, one in a line: for people and for scripts. Programs ask with `PROPFIND`.
@@ -57,7 +57,7 @@ pub(super) async fn put(call: Call, body: Body) -> Outcome {
     let uri = api(&call, &query)?;
     let request = request(&call, uri, body);
     let mut response =
-        files::put_content(State(call.connection), call.guest, request).await.into_response();
+        files::put_content(Extension(call.connection), call.guest, request).await.into_response();
     match response.status() {
         // WebDAV says of a missing directory what elsewhere is said of a missing file.
         StatusCode::NOT_FOUND => return Ok(closing(Halt::NO_PARENT.into_response())),

@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts as _, Request, State};
+use axum::extract::{Extension, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use axum::response::IntoResponse as _;
@@ -39,7 +39,7 @@ use crate::guest::Guest;
 use crate::machine::Machine;
 use crate::server::Connection;
 
-pub(crate) fn routes() -> Router<Connection> {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/dav", any(serve))
         .route("/dav/", any(serve))
@@ -67,13 +67,13 @@ struct Call {
     connection: Connection,
 }
 
-async fn serve(State(connection): State<Connection>, request: Request) -> Response<Body> {
-    let (mut parts, body) = request.into_parts();
+async fn serve(Extension(connection): Extension<Connection>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
     // Windows and others ask before they have asked for a password; nothing of the machine is said.
     if parts.method == Method::OPTIONS {
         return options(empty(StatusCode::OK));
     }
-    let guest = match Guest::from_request_parts(&mut parts, &connection).await {
+    let guest = match Guest::own(&parts, &connection) {
         Ok(guest) => guest,
         Err(failure) => return challenge(failure),
     };

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -60,7 +60,7 @@ enum Piece {
 }
 
 pub(crate) async fn get(
-    State(connection): State<Connection>,
+    Extension(connection): Extension<Connection>,
     guest: Guest,
     request: Request,
 ) -> Answer {

@@ -20,7 +20,6 @@ use self::condition::Unmet;
 use crate::answer::{Answer, Failure, json};
 use crate::machine::Machine;
 use crate::path::{below_root, decode, on_machine};
-use crate::server::Connection;
 
 pub(crate) use self::condition::{date, etag};
 pub(crate) use self::content::get as get_content;
@@ -28,7 +27,7 @@ pub(crate) use self::put::put as put_content;
 pub(crate) use self::range::{Selected, select};
 pub(crate) use self::show::{disposition, media_type};
 
-pub(crate) fn routes() -> Router<Connection> {
+pub(crate) fn routes() -> Router {
     let files = || get(content::get).put(put::put).delete(edit::remove).patch(edit::set);
     Router::new()
         .route(FILES, files())

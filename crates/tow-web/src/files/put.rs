@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -29,7 +29,7 @@ use crate::machine::Machine;
 use crate::server::Connection;
 
 pub(crate) async fn put(
-    State(connection): State<Connection>,
+    Extension(connection): Extension<Connection>,
     guest: Guest,
     request: Request,
 ) -> Answer {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts as _, Request, State};
+use axum::extract::{Extension, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use axum::middleware::map_response;
@@ -28,7 +28,7 @@ use crate::server::Connection;
 use incoming::Incoming;
 use upload::Asked;
 
-pub(crate) fn routes() -> Router<Connection> {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/tus", any(all))
         .route("/tus/", any(all))
@@ -43,7 +43,7 @@ async fn marked(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// What there is to know, and new uploads.
-async fn all(State(connection): State<Connection>, request: Request) -> Response<Body> {
+async fn all(Extension(connection): Extension<Connection>, request: Request) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     if parts.method == Method::OPTIONS {
         return options();
@@ -62,7 +62,7 @@ async fn all(State(connection): State<Connection>, request: Request) -> Response
 }
 
 /// One upload.
-async fn one(State(connection): State<Connection>, request: Request) -> Response<Body> {
+async fn one(Extension(connection): Extension<Connection>, request: Request) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     if parts.method == Method::OPTIONS {
         return options();
@@ -86,7 +86,7 @@ async fn one(State(connection): State<Connection>, request: Request) -> Response
 
 /// Who asks; and that they mean this protocol.
 async fn asked(parts: &mut Parts, connection: &Connection) -> Result<Asked, Failure> {
-    let guest = Guest::from_request_parts(parts, connection).await?;
+    let guest = Guest::own(parts, connection)?;
     if parts.headers.get(fields::RESUMABLE) != Some(&fields::ONE) {
         return Err(OTHER_VERSION);
     }
