@@ -98,7 +98,7 @@ fn equal_files_that_should_be_one_become_one_and_nothing_else_changes() {
         assert_eq!((summary.hard_links, summary.failed), (hard_links, 0));
         let inode = |name: &str| fs::metadata(to.join(name)).unwrap().ino();
         assert_eq!([inode("tree/d/b"), inode("tree/e/c")], [inode("tree/a"); 2]);
-        assert_eq!(picture(to.path()), picture(from.path()));
+        assert_eq!(picture(&to.join("tree")), picture(&from.join("tree")));
         let dir = fs::metadata(to.join("tree/d")).unwrap();
         assert_eq!((dir.modified().unwrap(), dir.mode() & 0o777), (time, 0o555));
         assert_eq!(partials(to.path()), Vec::<std::path::PathBuf>::new());
