@@ -126,6 +126,8 @@ impl Stage {
     ) -> Command {
         eprintln!("{home}$ tow {}", shown(args));
         command.args(passed).env("TOWLINE_HOME", self.path(home)).stdin(Stdio::null());
+        // Whatever start-up files the account's shell has, they are not what is tried here.
+        command.env("HOME", &self.dir);
         command
     }
 
